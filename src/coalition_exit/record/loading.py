@@ -1,0 +1,102 @@
+"""Reading the coded record: CSV tables in, one checked and immutable `Record` out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from types import MappingProxyType
+
+import pandas as pd
+
+from coalition_exit.errors import RecordError, nearest, one_of
+from coalition_exit.record.checking import check_tables, convert_table
+from coalition_exit.record.codebook import Codebook, load_codebook
+
+
+@dataclass(frozen=True)
+class Record:
+    """The coded facts: one typed `pandas.DataFrame` per table of the codebook.
+
+    Attributes
+    ----------
+    tables
+        Name of the table to its frame. Treat the frames as read-only.
+    sha256
+        Hash over the bytes of all tables, in the codebook's order.
+    folder
+        Where the tables were read from.
+    """
+
+    tables: Mapping[str, pd.DataFrame]
+    sha256: str
+    folder: str
+    status: str
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        if name not in self.tables:
+            raise RecordError("record", one_of(self.tables, 30), repr(name), nearest(name, self.tables))
+        return self.tables[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tables)
+
+    def name_of(self, ccode: int) -> str:
+        """Return the state's name."""
+        states = self.tables["states"]
+        return str(states.loc[states["ccode"] == ccode, "name"].iloc[0])
+
+
+def record_folder() -> Path:
+    """Return the folder of the tables that ship with the package."""
+    return Path(str(resources.files("coalition_exit.record").joinpath("tables")))
+
+
+def load_record(folder: str | Path | None = None) -> Record:
+    """Load and check the coded record.
+
+    Parameters
+    ----------
+    folder
+        A folder with one CSV file per table of the codebook; by default the package's own.
+
+    Returns
+    -------
+    Record
+        The typed tables. Everything the codebook promises has been checked.
+
+    Raises
+    ------
+    RecordError
+        Names table, row, column, what was expected and what came.
+    """
+    codebook = load_codebook()
+    path = Path(folder) if folder is not None else record_folder()
+    if not path.is_dir():
+        raise RecordError(str(path), "a folder with the record's tables", "no such folder")
+    digest = hashlib.sha256()
+    tables: dict[str, pd.DataFrame] = {}
+    for name, table in codebook.tables.items():
+        raw, content = _read(path / f"{name}.csv")
+        digest.update(content)
+        tables[name] = convert_table(raw, table)
+    check_tables(tables, codebook)
+    return Record(MappingProxyType(tables), digest.hexdigest(), str(path), codebook.status)
+
+
+def _read(path: Path) -> tuple[pd.DataFrame, bytes]:
+    try:
+        # Git on Windows may have rewritten line ends; the hash must not depend on it.
+        content = path.read_bytes().replace(b"\r\n", b"\n")
+    except FileNotFoundError:
+        raise RecordError(str(path), "a table of the record", "no such file") from None
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    except (pd.errors.ParserError, UnicodeDecodeError, pd.errors.EmptyDataError) as error:
+        raise RecordError(str(path), "a UTF-8 CSV table", str(error).strip()) from None
+    return frame, content
+
+
+__all__ = ["Codebook", "Record", "load_codebook", "load_record", "record_folder"]

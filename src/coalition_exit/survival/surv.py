@@ -1,0 +1,142 @@
+"""The response of every estimator: episodes ``(start, stop]`` with an event at ``stop`` or none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from coalition_exit.errors import DataError
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Surv:
+    """Validated survival response; estimators trust it.
+
+    ``Surv(time, event)`` is right-censored data that enter at minus infinity (always at risk
+    until ``time``); ``Surv(start, stop, event)`` is counting-process data.
+
+    Parameters
+    ----------
+    *columns
+        Two or three one-dimensional arrays of equal length n: (time, event) or
+        (start, stop, event). Times are in any one unit; events are 0/1 or bool.
+
+    Attributes
+    ----------
+    start, stop : ndarray of float, shape (n,)
+        The row is at risk at t when start < t <= stop. ``start`` is -inf for ``Surv(time, event)``.
+    event : ndarray of bool, shape (n,)
+
+    Raises
+    ------
+    DataError
+        On NaN or infinite values, event codes other than 0/1, ``stop <= start``, unequal lengths.
+
+    References
+    ----------
+    Andersen, P. K. and Gill, R. D. (1982), Annals of Statistics 10, 1100-1120.
+    """
+
+    start: Floats
+    stop: Floats
+    event: NDArray[np.bool_]
+
+    def __init__(self, *columns: ArrayLike) -> None:
+        if len(columns) not in (2, 3):
+            raise DataError("Surv", "Surv(time, event) or Surv(start, stop, event)", f"{len(columns)} columns")
+        arrays = [np.asarray(column) for column in columns]
+        lengths = {array.shape for array in arrays}
+        if len(lengths) > 1 or arrays[0].ndim != 1:
+            raise DataError("Surv", "one-dimensional columns of equal length", f"shapes {sorted(map(str, lengths))}")
+        stop = _times(arrays[-2], "stop" if len(arrays) == 3 else "time")
+        start = _times(arrays[0], "start") if len(arrays) == 3 else np.full(len(stop), -np.inf)
+        bad = stop <= start
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise DataError(f"Surv, row {row}", f"stop > start = {start[row]:g}", f"stop = {stop[row]:g}")
+        event = _events(arrays[-1])
+        for name, array in (("start", start), ("stop", stop), ("event", event)):
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
+
+    def __len__(self) -> int:
+        return len(self.stop)
+
+    @property
+    def is_counting(self) -> bool:
+        """True when rows have a start of their own."""
+        return bool(len(self.start)) and bool(np.isfinite(self.start[0]))
+
+    def __repr__(self) -> str:
+        kind = "counting process" if self.is_counting else "right-censored"
+        return f"Surv({kind}, {len(self)} rows, {int(self.event.sum())} events)"
+
+
+def _times(values: NDArray[np.generic], name: str) -> Floats:
+    try:
+        times = values.astype(np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"Surv, {name}", "numbers", f"values of type {values.dtype}") from None
+    bad = ~np.isfinite(times)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise DataError(f"Surv, {name}, row {row}", "a finite number", str(times[row]))
+    return times
+
+
+def _events(values: NDArray[np.generic]) -> NDArray[np.bool_]:
+    if values.dtype == bool:
+        return values.copy()
+    try:
+        codes = values.astype(np.float64)
+    except (TypeError, ValueError):
+        raise DataError("Surv, event", "0 (censored) or 1 (event)", f"values of type {values.dtype}") from None
+    bad = ~np.isin(codes, (0.0, 1.0))
+    if not bad.any():
+        return codes == 1.0
+    row = int(np.argmax(bad))
+    found = np.unique(codes[np.isfinite(codes)])
+    hint = ""
+    if set(found) <= {1.0, 2.0} and np.isfinite(codes).all():
+        hint = "Codes 1/2 are converted by event - 1"
+    elif np.isfinite(codes).all():
+        hint = "For one of several outcomes k, use event == k"
+    raise DataError(f"Surv, event, row {row}", "0 (censored) or 1 (event)", str(codes[row]), hint)
+
+
+def check_episodes(surv: Surv, ids: Integers, labels: ArrayLike | None = None) -> None:
+    """Refuse overlapping episodes of one subject, and rows after its event.
+
+    Parameters
+    ----------
+    surv
+        The response, n rows.
+    ids
+        Integer code of the subject of each row, shape (n,).
+    labels
+        Names of the subjects by code, for the message.
+
+    Raises
+    ------
+    DataError
+        Names the subject and the row. Gaps are allowed.
+    """
+    step = np.diff(ids)
+    in_order = bool(np.all(step >= 0)) and bool(np.all((step > 0) | (np.diff(surv.stop) > 0)))
+    order = np.arange(len(ids)) if in_order else np.lexsort((surv.stop, ids))
+    same = np.diff(ids[order]) == 0
+    overlap = same & (surv.start[order][1:] < surv.stop[order][:-1])
+    if overlap.any():
+        at = int(np.argmax(overlap))
+        row, before = int(order[at + 1]), int(order[at])
+        name = np.asarray(labels)[ids[row]] if labels is not None else ids[row]
+        raise DataError(
+            f"subject {name}, row {row}",
+            f"episodes that do not overlap (row {before} ends at {surv.stop[before]:g})",
+            f"an episode that starts at {surv.start[row]:g}",
+        )
