@@ -1,0 +1,48 @@
+"""When do states abandon their coalition partners in war?
+
+Replication, robustness and survival analysis of coalition exit. Names are loaded when first used,
+so that importing the package is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from coalition_exit.panel.build import build_panel
+    from coalition_exit.record.loading import Record, load_record
+    from coalition_exit.runner import RunResult, run_spec
+    from coalition_exit.specs.loading import Spec, load_spec
+    from coalition_exit.survival.cox import CoxPH
+    from coalition_exit.survival.fit import CoxFit
+    from coalition_exit.survival.surv import Surv
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "CoxFit": "survival.fit",
+    "CoxPH": "survival.cox",
+    "Record": "record.loading",
+    "RunResult": "runner",
+    "Spec": "specs.loading",
+    "Surv": "survival.surv",
+    "build_panel": "panel.build",
+    "load_record": "record.loading",
+    "load_spec": "specs.loading",
+    "run_spec": "runner",
+}
+
+__all__ = [
+    "CoxFit", "CoxPH", "Record", "RunResult", "Spec", "Surv", "build_panel", "load_record", "load_spec", "run_spec",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

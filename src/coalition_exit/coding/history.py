@@ -1,0 +1,214 @@
+"""The record laid out by day: for each war, arrays of members x days.
+
+Every coding rule reads these arrays and returns one of its own, shape (members, days). Nothing here
+decides what counts; it only says who was at war, where, with how much, on which day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from coalition_exit.record.checking import NO_FRONT
+from coalition_exit.record.loading import Record
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Member = tuple[int, int]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Spell:
+    """An unbroken participation: first and last day as indices into the war's days (inclusive)."""
+
+    number: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, eq=False)
+class War:
+    """One war by day: M members of both sides, T days, F fronts.
+
+    Attributes
+    ----------
+    members
+        (side, ccode) of each member, sides together.
+    days
+        Calendar days, shape (T,).
+    spells
+        Spells of each member, in order.
+    tables
+        The rows of the record that belong to this war.
+    """
+
+    warnum: int
+    members: tuple[Member, ...]
+    days: NDArray[np.datetime64]
+    spells: tuple[tuple[Spell, ...], ...]
+    fronts: tuple[str, ...]
+    tables: Mapping[str, pd.DataFrame] = field(repr=False)
+    yearly: Mapping[str, Mapping[tuple[int, int], float]] = field(repr=False)
+    leaders: Mapping[int, tuple[NDArray[np.datetime64], ...]] = field(repr=False)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.members), len(self.days)
+
+    @cached_property
+    def side(self) -> NDArray[np.int64]:
+        """Side of each member, shape (M,)."""
+        return np.array([side for side, _ in self.members], dtype=np.int64)
+
+    @cached_property
+    def at_war(self) -> Bools:
+        """Which members are at war on which day, shape (M, T)."""
+        present = np.zeros(self.shape, dtype=bool)
+        for i, spells in enumerate(self.spells):
+            for spell in spells:
+                present[i, spell.first : spell.last + 1] = True
+        return present
+
+    @cached_property
+    def years(self) -> NDArray[np.int64]:
+        """Calendar year of each day, shape (T,)."""
+        return self.days.astype("datetime64[Y]").astype(np.int64) + 1970
+
+    @cached_property
+    def deployment(self) -> Floats:
+        """Share of each member's front-line troops by front and day, shape (M, F, T)."""
+        shares = np.zeros((len(self.members), len(self.fronts), len(self.days)))
+        index = {front: f for f, front in enumerate(self.fronts)}
+        for row in self.tables["deployments"].itertuples(index=False):
+            if row.front != NO_FRONT:
+                span = self.span(row.start, row.end)
+                shares[self.member(row.side, row.ccode), index[row.front], span] = row.share
+        return np.where(self.at_war[:, None, :], shares, 0.0)
+
+    @cached_property
+    def soldiers(self) -> Floats:
+        """Soldiers of each member in this war, shape (M, T); 0 when not at war."""
+        return np.nan_to_num(self.dated("forces", lambda row: row.soldiers))
+
+    def partners(self, i: int) -> NDArray[np.int64]:
+        """Other members of the same side."""
+        same = self.side == self.side[i]
+        same[i] = False
+        return np.flatnonzero(same)
+
+    def opponents(self, i: int) -> NDArray[np.int64]:
+        """Members of the other side."""
+        return np.flatnonzero(self.side != self.side[i])
+
+    def member(self, side: int, ccode: int) -> int:
+        """Index of a member."""
+        return self.members.index((int(side), int(ccode)))
+
+    def span(self, start: pd.Timestamp, end: pd.Timestamp) -> slice:
+        """Days from start to end (inclusive), as far as they fall into the war; NaT = to the end."""
+        zero = self.days[0]
+        first = int((np.datetime64(start, "D") - zero).astype(int)) if not pd.isna(start) else 0
+        last = int((np.datetime64(end, "D") - zero).astype(int)) if not pd.isna(end) else len(self.days) - 1
+        return slice(max(first, 0), max(last + 1, 0))
+
+    def dated(self, table: str, value: Callable[..., float]) -> Floats:
+        """Spread a dated table over days: shape (M, T), NaN where no row or not at war."""
+        filled = np.full(self.shape, np.nan)
+        for row in self.tables[table].itertuples(index=False):
+            filled[self.member(row.side, row.ccode), self.span(row.start, row.end)] = value(row)
+        return np.where(self.at_war, filled, np.nan)
+
+    def by_year(self, quantity: str) -> Floats:
+        """Yearly figure (cinc, tpop, polity2) of each member by day: (M, T), NaN where unknown."""
+        figures = self.yearly[quantity]
+        distinct, inverse = np.unique(self.years, return_inverse=True)
+        rows = [[figures.get((ccode, int(year)), np.nan) for year in distinct] for _, ccode in self.members]
+        return np.where(self.at_war, np.array(rows)[:, inverse], np.nan)
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """All wars by day, and the results of rules already applied to them."""
+
+    wars: tuple[War, ...]
+    coalitions: frozenset[tuple[int, int]]
+    _cache: dict[tuple[object, ...], object] = field(default_factory=dict, repr=False)
+
+    def once(self, key: tuple[object, ...], compute: Callable[[], T]) -> T:
+        """Return the stored result for a key, computing it the first time."""
+        if key not in self._cache:
+            self._cache[key] = compute()
+        return self._cache[key]  # type: ignore[return-value]
+
+
+def lay_out(record: Record, dates: str = "record") -> History:
+    """Lay the record out by day.
+
+    Parameters
+    ----------
+    record
+        The coded facts.
+    dates
+        "record" for the record's dates of entry and exit, "cow" for those of COW's list.
+    """
+    start, end = ("start", "end") if dates == "record" else ("cow_start", "cow_end")
+    capabilities, regimes = record["capabilities"], record["regimes"]
+    yearly = {name: _yearly(capabilities, name) for name in ("cinc", "tpop")}
+    yearly["polity2"] = _yearly(regimes, "polity2")
+    leaders = {
+        int(ccode): tuple(group.sort_values("start")[c].to_numpy().astype("datetime64[D]") for c in ("start", "end"))
+        for ccode, group in record["leaders"].groupby("ccode")
+    }
+    names = "members spells exits deployments forces battles losses aims agreements cooperation fronts".split()
+    split = {name: dict(tuple(record[name].groupby("warnum", sort=True))) for name in names}
+    wars = []
+    for warnum in record["wars"]["warnum"].sort_values():
+        tables = {name: split[name].get(warnum, record[name].iloc[:0]) for name in names}
+        wars.append(_war(int(warnum), tables, yearly, leaders, start, end))
+    sides = frozenset((int(r.warnum), int(r.side)) for r in record["coalitions"].itertuples(index=False))
+    return History(tuple(wars), sides)
+
+
+def _yearly(frame: pd.DataFrame, column: str) -> dict[tuple[int, int], float]:
+    rows = zip(frame["ccode"], frame["year"], frame[column], strict=True)
+    return {(int(ccode), int(year)): float(value) for ccode, year, value in rows}
+
+
+def _war(
+    warnum: int,
+    tables: Mapping[str, pd.DataFrame],
+    yearly: Mapping[str, Mapping[tuple[int, int], float]],
+    leaders: Mapping[int, tuple[NDArray[np.datetime64], ...]],
+    start: str,
+    end: str,
+) -> War:
+    members = tuple((int(r.side), int(r.ccode)) for r in tables["members"].itertuples(index=False))
+    spells = tables["spells"].sort_values("spell")
+    first, last = spells[start].min().to_datetime64(), spells[end].max().to_datetime64()
+    days = np.arange(first.astype("datetime64[D]"), last.astype("datetime64[D]") + 1)
+
+    def day(value: pd.Timestamp) -> int:
+        return int((np.datetime64(value, "D") - days[0]).astype(int))
+
+    def own(side: int, ccode: int) -> tuple[Spell, ...]:
+        chosen = spells[(spells["side"] == side) & (spells["ccode"] == ccode)]
+        rows = zip(chosen["spell"], chosen[start], chosen[end], strict=True)
+        return tuple(Spell(int(n), day(a), day(b)) for n, a, b in rows)
+
+    return War(
+        warnum=warnum,
+        members=members,
+        days=days,
+        spells=tuple(own(*member) for member in members),
+        fronts=tuple(tables["fronts"]["front"]),
+        tables=tables,
+        yearly=yearly,
+        leaders=leaders,
+    )

@@ -1,0 +1,58 @@
+"""Battle deaths by state, front and day.
+
+What a battle cost is spread evenly over its days on which the state was at war, on the battle's
+front. If the battles account for more deaths than the state's total (COW), they are scaled down to
+it. What no battle accounts for is spread evenly over the state's days at war, on the fronts where
+its troops stood. Every state's deaths therefore add up to its total where COW has one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from coalition_exit.coding.history import Floats, War
+
+
+def daily_deaths(war: War, casualty_ratio: float) -> Floats:
+    """Spread battle deaths over fronts and days.
+
+    Parameters
+    ----------
+    war
+        M members, F fronts, T days.
+    casualty_ratio
+        Deaths per casualty, for battles of which only casualties are known.
+
+    Returns
+    -------
+    ndarray, shape (M, F + 1, T)
+        Deaths per day. The last front holds deaths on days without troops at any front.
+    """
+    m, t = war.shape
+    deaths = np.zeros((m, len(war.fronts) + 1, t))
+    front_of = {front: f for f, front in enumerate(war.fronts)}
+    battles = {row.battle: row for row in war.tables["battles"].itertuples(index=False)}
+    for loss in war.tables["losses"].itertuples(index=False):
+        i, battle = war.member(loss.side, loss.ccode), battles[loss.battle]
+        span = war.span(battle.start, battle.end)
+        days = np.flatnonzero(war.at_war[i, span])
+        if len(days):
+            number = loss.number * (casualty_ratio if loss.measure == "casualties" else 1.0)
+            deaths[i, front_of[battle.front], span.start + days] += number / len(days)
+    for row in war.tables["members"].itertuples(index=False):
+        if not np.isnan(row.deaths):
+            _match_total(war, deaths, war.member(row.side, row.ccode), float(row.deaths))
+    return deaths
+
+
+def _match_total(war: War, deaths: Floats, i: int, total: float) -> None:
+    coded = deaths[i].sum()
+    if coded > total:
+        deaths[i] *= total / coded
+        return
+    per_day = (total - coded) / max(int(war.at_war[i].sum()), 1)
+    shares = war.deployment[i]
+    present = shares.sum(axis=0)
+    where = np.divide(shares, present, out=np.zeros_like(shares), where=present > 0)
+    deaths[i, :-1] += per_day * np.where(war.at_war[i], where, 0.0)
+    deaths[i, -1] += per_day * (war.at_war[i] & (present == 0))
