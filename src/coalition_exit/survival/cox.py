@@ -14,6 +14,7 @@ from coalition_exit.survival.fit import CoxFit
 from coalition_exit.survival.partial import PartialLikelihood
 from coalition_exit.survival.risksets import RiskSets, prepare_risk_sets
 from coalition_exit.survival.solver import Solution, maximize
+from coalition_exit.survival.state import CoxState
 from coalition_exit.survival.surv import Floats, check_episodes
 from coalition_exit.survival.vcov import CORRECTIONS, cluster_sandwich, correction_factor, sum_by_cluster
 
@@ -113,9 +114,9 @@ class CoxPH:
             factor = correction_factor(self.correction, design.n_cluster or 0)
         if risk_sets is None:
             risk_sets = prepare_risk_sets(design.surv, design.strata)
-        likelihood = _likelihood(design, risk_sets, self.ties)
-        if likelihood.steps.weight.sum() <= 0:
+        if design.weights is not None and not (design.weights[risk_sets.rows][risk_sets.event] > 0).any():
             raise FitError("no_events", "no events with positive weight")
+        likelihood, center = _likelihood(design, risk_sets, self.ties)
         solution = maximize(likelihood, design.names, self.max_iter, self.tolerance)
         covariance = solution.inverse
         if design.cluster is not None:
@@ -137,17 +138,20 @@ class CoxPH:
             correction=self.correction if design.cluster is not None else None,
             n_iter=solution.iterations,
             formula=formula,
+            state=CoxState(
+                design, risk_sets, likelihood, solution.at, center, solution.beta.copy(), solution.inverse.copy()
+            ),
         )
 
 
-def _likelihood(design: Design, risk_sets: RiskSets, ties: str) -> PartialLikelihood:
+def _likelihood(design: Design, risk_sets: RiskSets, ties: str) -> tuple[PartialLikelihood, Floats]:
     rows = risk_sets.rows
     x = np.ascontiguousarray(design.x[rows])
     weights = None if design.weights is None else design.weights[rows]
     # Centring leaves every estimate as it is and keeps exp() and the sums in range.
-    x = x - np.average(x, axis=0, weights=weights) if len(x) else x
+    center = np.average(x, axis=0, weights=weights)
     offset = None if design.offset is None else design.offset[rows]
-    return PartialLikelihood(risk_sets, x, weights, offset, ties)
+    return PartialLikelihood(risk_sets, x - center, weights, offset, ties), center
 
 
 def _robust(

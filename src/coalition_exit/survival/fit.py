@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,31 +10,32 @@ import pandas as pd
 from scipy.stats import norm
 
 from coalition_exit.errors import DataError
+from coalition_exit.survival.state import CoxState
 from coalition_exit.survival.surv import Floats
 
 TIDY_COLUMNS = ("term", "estimate", "std_error", "statistic", "p_value", "conf_low", "conf_high")
 
 
-@dataclass(frozen=True, eq=False)
-class CoxFit:
-    """Estimates of a Cox model; nothing in it can be changed.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Fit:
+    """Estimates of a model; nothing in it can be changed.
 
     Attributes
     ----------
     terms : tuple of str
-        Names of the p covariates.
+        Names of the p coefficients.
     loglik, loglik_null : float
-        Log partial likelihood at the estimate and at 0.
+        Log-likelihood at the estimate and of the null model.
     n_obs, n_subject, n_event, n_cluster : int
         Rows, subjects, events, clusters (``n_cluster`` is None without clusters).
     n_dropped : int
         Rows left out for missing values.
-    n_at_risk_rows : int
-        Rows at risk at an event time, the ones the likelihood depends on.
-    ties, correction : str
-        Tie method; small-sample convention of the cluster sandwich (None without clusters).
+    correction : str or None
+        Small-sample convention of the cluster-robust errors (None without clusters).
     n_iter : int
-        Newton iterations.
+        Iterations of the solver.
+    estimator : str
+        Short name of the estimator, as in ``models.csv``.
     """
 
     terms: tuple[str, ...]
@@ -45,14 +47,12 @@ class CoxFit:
     n_obs: int
     n_subject: int
     n_event: int
-    n_cluster: int | None
-    n_dropped: int
-    n_at_risk_rows: int
-    ties: str
-    correction: str | None
-    n_iter: int
+    n_cluster: int | None = None
+    n_dropped: int = 0
+    correction: str | None = None
+    n_iter: int = 0
     formula: str = ""
-    estimator: str = "cox"
+    estimator: str = ""
     converged: bool = True
 
     def __post_init__(self) -> None:
@@ -60,8 +60,13 @@ class CoxFit:
             array.setflags(write=False)
 
     @property
+    def title(self) -> str:
+        """One line that names the model and its conventions."""
+        return self.estimator
+
+    @property
     def coef(self) -> pd.Series:
-        """Coefficients (log hazard ratios), labelled by term."""
+        """Coefficients, labelled by term."""
         return pd.Series(self.beta.copy(), index=list(self.terms), name="coef")
 
     @property
@@ -88,7 +93,7 @@ class CoxFit:
         Parameters
         ----------
         exponentiate
-            Give hazard ratios; the standard error is then the delta method's.
+            Give exp(estimate); the standard error is then the delta method's.
         level
             Confidence level of the interval.
         """
@@ -107,20 +112,50 @@ class CoxFit:
 
     def glance(self) -> pd.DataFrame:
         """One row: the model's counts, log-likelihoods and conventions."""
-        names = (
-            "estimator ties correction n_obs n_subject n_event n_cluster n_dropped loglik loglik_null converged n_iter"
-        )
-        return pd.DataFrame({name: [getattr(self, name)] for name in names.split()})
+        return pd.DataFrame({name: [getattr(self, name)] for name in self._glance})
+
+    @property
+    def _glance(self) -> tuple[str, ...]:
+        return (
+            "estimator", "correction", "n_obs", "n_subject", "n_event", "n_cluster", "n_dropped",
+            "loglik", "loglik_null", "converged", "n_iter",
+        )  # fmt: skip
 
     def __str__(self) -> str:
         clusters = f", {self.n_cluster} clusters ({self.correction})" if self.n_cluster else ""
-        head = (
-            f"Cox model ({self.ties} ties): {self.n_obs} rows, {self.n_subject} subjects, "
-            f"{self.n_event} events{clusters}"
-        )
+        head = f"{self.title}: {self.n_obs} rows, {self.n_subject} subjects, {self.n_event} events{clusters}"
         table = self.tidy().to_string(index=False, float_format=lambda v: f"{v:.4g}")
         return f"{head}\n{table}\nlog-likelihood {self.loglik:.4f} (null {self.loglik_null:.4f})"
 
     def _repr_html_(self) -> str:
         table = self.tidy().to_html(index=False, float_format=lambda v: f"{v:.4g}")
-        return f"<p>{str(self).splitlines()[0]}</p>{table}"
+        return f"<p>{html.escape(str(self).splitlines()[0])}</p>{table}"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CoxFit(Fit):
+    """Estimates of a Cox model: `Fit` with the tie method and the arrays behind it.
+
+    Attributes
+    ----------
+    ties : str
+        Tie method.
+    n_at_risk_rows : int
+        Rows at risk at an event time, the ones the likelihood depends on.
+    state : CoxState
+        Arrays for residuals, tests and predictions.
+    """
+
+    ties: str
+    n_at_risk_rows: int
+    estimator: str = "cox"
+    state: CoxState | None = field(default=None, repr=False)
+
+    @property
+    def title(self) -> str:
+        return f"Cox model ({self.ties} ties)"
+
+    @property
+    def _glance(self) -> tuple[str, ...]:
+        common = super()._glance
+        return (common[0], "ties", *common[1:])

@@ -1,0 +1,53 @@
+"""What a Cox fit remembers of its making, for everything that is computed after it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from coalition_exit.survival.design import Design
+from coalition_exit.survival.partial import Evaluation, PartialLikelihood
+from coalition_exit.survival.risksets import RiskSets
+from coalition_exit.survival.surv import Floats
+
+
+@dataclass(frozen=True, eq=False)
+class CoxState:
+    """Arrays behind a Cox fit: n rows in the data, m of them at risk at an event time.
+
+    Attributes
+    ----------
+    design : Design
+        All n rows: response, covariates (not centred), clusters, weights, offset, strata.
+    risk_sets : RiskSets
+        Index of the m rows at risk; ``risk_sets.rows`` are their positions among the n.
+    likelihood : PartialLikelihood
+        The m rows at risk with centred covariates.
+    evaluation : Evaluation
+        The likelihood at the estimate.
+    center : ndarray, shape (p,)
+        What was subtracted from the covariates.
+    beta : ndarray, shape (p,)
+    inverse : ndarray, shape (p, p)
+        Inverse of the information at the estimate.
+    """
+
+    design: Design
+    risk_sets: RiskSets
+    likelihood: PartialLikelihood
+    evaluation: Evaluation
+    center: Floats
+    beta: Floats
+    inverse: Floats
+
+    @property
+    def linear_predictor(self) -> Floats:
+        """x b + offset of every row of the data, covariates centred: shape (n,)."""
+        eta = (self.design.x - self.center) @ self.beta
+        return eta if self.design.offset is None else eta + self.design.offset
+
+    @property
+    def weights(self) -> Floats:
+        """Case weights of every row, ones if none were given: shape (n,)."""
+        return np.ones(len(self.design.surv)) if self.design.weights is None else self.design.weights
