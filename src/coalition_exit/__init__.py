@@ -1,4 +1,4 @@
-"""When do states abandon their coalition partners in war?
+"""Coalition exit: when states abandon their partners in war.
 
 Replication, robustness and survival analysis of coalition exit. Names are loaded when first used,
 so that importing the package is quick.

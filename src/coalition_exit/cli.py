@@ -24,7 +24,7 @@ _OUT = click.Path(file_okay=False, path_type=Path)
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="coalition-exit")
 def cli() -> None:
-    """When do states abandon their coalition partners in war?
+    """Study when states abandon their coalition partners in war.
 
     Reproduce the article's tables (replicate), test an objection of your own (new, run), see how
     things are coded (rules, data).
@@ -69,10 +69,10 @@ def _run(specs: Sequence[Spec], data: str, out: Path) -> int:
 
 
 def _print_outcome(outcome: Outcome) -> None:
-    from coalition_exit.report.tables import to_markdown
+    from coalition_exit.report.tables import to_text
 
     for table in outcome.tables:
-        click.echo(to_markdown(table).replace("\\", ""))
+        click.echo(to_text(table))
     click.echo(f"Data: {outcome.note}")
     for table_name, model, reason in outcome.failed:
         click.echo(f"Not estimated: {table_name} > {model}: {reason}", err=True)

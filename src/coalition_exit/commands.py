@@ -81,7 +81,9 @@ def run_specs(specs: Sequence[Spec], data: str, out: Path, command: str, progres
         },
     }
     sources = [TableSource(r.spec, _source_note(r)) for r in results]
-    estimates = pd.concat([r.estimates for r in results if len(r.estimates)] or [results[0].estimates], ignore_index=True)
+    estimates = pd.concat(
+        [r.estimates for r in results if len(r.estimates)] or [results[0].estimates], ignore_index=True
+    )
     models = pd.concat([r.models for r in results], ignore_index=True)
     tables = write_output(out, sources, estimates, models, run)
     failed = tuple((r.spec.table, f.model.key, f.reason) for r in results for f in r.failed)

@@ -96,7 +96,7 @@ class RunResult:
                 }
             )
         frame = pd.DataFrame(rows, columns=list(MODEL_COLUMNS))
-        return frame.astype({name: "Int64" for name in ("n_obs", "n_subject", "n_event", "n_cluster")})
+        return frame.astype(dict.fromkeys(("n_obs", "n_subject", "n_event", "n_cluster"), "Int64"))
 
 
 def run_spec(

@@ -9,19 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from coalition_exit.record.checking import NO_FRONT
+from coalition_exit.record.codebook import NO_FRONT
 from coalition_exit.record.loading import Record
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Member = tuple[int, int]
 T = TypeVar("T")
+_TABLES = (
+    "members", "spells", "deployments", "forces", "battles", "losses", "aims", "agreements", "cooperation", "fronts",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,8 @@ class War:
         Calendar days, shape (T,).
     spells
         Spells of each member, in order.
-    tables
-        The rows of the record that belong to this war.
+    rows
+        The record's rows that belong to this war, by table, as named tuples.
     """
 
     warnum: int
@@ -54,7 +57,7 @@ class War:
     days: NDArray[np.datetime64]
     spells: tuple[tuple[Spell, ...], ...]
     fronts: tuple[str, ...]
-    tables: Mapping[str, pd.DataFrame] = field(repr=False)
+    rows: Mapping[str, tuple[Any, ...]] = field(repr=False)
     yearly: Mapping[str, Mapping[tuple[int, int], float]] = field(repr=False)
     leaders: Mapping[int, tuple[NDArray[np.datetime64], ...]] = field(repr=False)
 
@@ -86,7 +89,7 @@ class War:
         """Share of each member's front-line troops by front and day, shape (M, F, T)."""
         shares = np.zeros((len(self.members), len(self.fronts), len(self.days)))
         index = {front: f for f, front in enumerate(self.fronts)}
-        for row in self.tables["deployments"].itertuples(index=False):
+        for row in self.rows["deployments"]:
             if row.front != NO_FRONT:
                 span = self.span(row.start, row.end)
                 shares[self.member(row.side, row.ccode), index[row.front], span] = row.share
@@ -121,7 +124,7 @@ class War:
     def dated(self, table: str, value: Callable[..., float]) -> Floats:
         """Spread a dated table over days: shape (M, T), NaN where no row or not at war."""
         filled = np.full(self.shape, np.nan)
-        for row in self.tables[table].itertuples(index=False):
+        for row in self.rows[table]:
             filled[self.member(row.side, row.ccode), self.span(row.start, row.end)] = value(row)
         return np.where(self.at_war, filled, np.nan)
 
@@ -139,6 +142,7 @@ class History:
 
     wars: tuple[War, ...]
     coalitions: frozenset[tuple[int, int]]
+    exits: pd.DataFrame = field(repr=False)
     _cache: dict[tuple[object, ...], object] = field(default_factory=dict, repr=False)
 
     def once(self, key: tuple[object, ...], compute: Callable[[], T]) -> T:
@@ -166,14 +170,20 @@ def lay_out(record: Record, dates: str = "record") -> History:
         int(ccode): tuple(group.sort_values("start")[c].to_numpy().astype("datetime64[D]") for c in ("start", "end"))
         for ccode, group in record["leaders"].groupby("ccode")
     }
-    names = "members spells exits deployments forces battles losses aims agreements cooperation fronts".split()
-    split = {name: dict(tuple(record[name].groupby("warnum", sort=True))) for name in names}
-    wars = []
-    for warnum in record["wars"]["warnum"].sort_values():
-        tables = {name: split[name].get(warnum, record[name].iloc[:0]) for name in names}
-        wars.append(_war(int(warnum), tables, yearly, leaders, start, end))
+    rows = {name: _by_war(record[name]) for name in _TABLES}
+    wars = [
+        _war(int(warnum), {name: rows[name].get(int(warnum), ()) for name in _TABLES}, yearly, leaders, start, end)
+        for warnum in record["wars"]["warnum"].sort_values()
+    ]
     sides = frozenset((int(r.warnum), int(r.side)) for r in record["coalitions"].itertuples(index=False))
-    return History(tuple(wars), sides)
+    return History(tuple(wars), sides, record["exits"])
+
+
+def _by_war(frame: pd.DataFrame) -> dict[int, tuple[Any, ...]]:
+    rows: dict[int, list[Any]] = {}
+    for row in frame.itertuples(index=False):
+        rows.setdefault(int(row.warnum), []).append(row)
+    return {warnum: tuple(own) for warnum, own in rows.items()}
 
 
 def _yearly(frame: pd.DataFrame, column: str) -> dict[tuple[int, int], float]:
@@ -183,32 +193,29 @@ def _yearly(frame: pd.DataFrame, column: str) -> dict[tuple[int, int], float]:
 
 def _war(
     warnum: int,
-    tables: Mapping[str, pd.DataFrame],
+    rows: Mapping[str, tuple[Any, ...]],
     yearly: Mapping[str, Mapping[tuple[int, int], float]],
     leaders: Mapping[int, tuple[NDArray[np.datetime64], ...]],
     start: str,
     end: str,
 ) -> War:
-    members = tuple((int(r.side), int(r.ccode)) for r in tables["members"].itertuples(index=False))
-    spells = tables["spells"].sort_values("spell")
-    first, last = spells[start].min().to_datetime64(), spells[end].max().to_datetime64()
-    days = np.arange(first.astype("datetime64[D]"), last.astype("datetime64[D]") + 1)
-
-    def day(value: pd.Timestamp) -> int:
-        return int((np.datetime64(value, "D") - days[0]).astype(int))
-
-    def own(side: int, ccode: int) -> tuple[Spell, ...]:
-        chosen = spells[(spells["side"] == side) & (spells["ccode"] == ccode)]
-        rows = zip(chosen["spell"], chosen[start], chosen[end], strict=True)
-        return tuple(Spell(int(n), day(a), day(b)) for n, a, b in rows)
-
+    members = tuple((int(r.side), int(r.ccode)) for r in rows["members"])
+    dated: dict[Member, list[tuple[int, np.datetime64, np.datetime64]]] = {member: [] for member in members}
+    for row in sorted(rows["spells"], key=lambda r: r.spell):
+        span = (np.datetime64(getattr(row, start), "D"), np.datetime64(getattr(row, end), "D"))
+        dated[(int(row.side), int(row.ccode))].append((int(row.spell), *span))
+    zero = min(first for spells in dated.values() for _, first, _ in spells)
+    last = max(last for spells in dated.values() for _, _, last in spells)
     return War(
         warnum=warnum,
         members=members,
-        days=days,
-        spells=tuple(own(*member) for member in members),
-        fronts=tuple(tables["fronts"]["front"]),
-        tables=tables,
+        days=np.arange(zero, last + 1),
+        spells=tuple(
+            tuple(Spell(number, int((a - zero).astype(int)), int((b - zero).astype(int))) for number, a, b in dated[m])
+            for m in members
+        ),
+        fronts=tuple(r.front for r in rows["fronts"]),
+        rows=rows,
         yearly=yearly,
         leaders=leaders,
     )

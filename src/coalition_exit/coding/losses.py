@@ -3,7 +3,8 @@
 What a battle cost is spread evenly over its days on which the state was at war, on the battle's
 front. If the battles account for more deaths than the state's total (COW), they are scaled down to
 it. What no battle accounts for is spread evenly over the state's days at war, on the fronts where
-its troops stood. Every state's deaths therefore add up to its total where COW has one.
+its troops stood. Every state's deaths therefore add up to its total where COW has one, unless a
+rule omits what no battle accounts for.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 from coalition_exit.coding.history import Floats, War
 
 
-def daily_deaths(war: War, casualty_ratio: float) -> Floats:
+def daily_deaths(war: War, casualty_ratio: float, unaccounted: str) -> Floats:
     """Spread battle deaths over fronts and days.
 
     Parameters
@@ -22,6 +23,8 @@ def daily_deaths(war: War, casualty_ratio: float) -> Floats:
         M members, F fronts, T days.
     casualty_ratio
         Deaths per casualty, for battles of which only casualties are known.
+    unaccounted
+        "spread" the deaths that no battle accounts for over the days at war, or "omit" them.
 
     Returns
     -------
@@ -31,24 +34,25 @@ def daily_deaths(war: War, casualty_ratio: float) -> Floats:
     m, t = war.shape
     deaths = np.zeros((m, len(war.fronts) + 1, t))
     front_of = {front: f for f, front in enumerate(war.fronts)}
-    battles = {row.battle: row for row in war.tables["battles"].itertuples(index=False)}
-    for loss in war.tables["losses"].itertuples(index=False):
+    battles = {row.battle: row for row in war.rows["battles"]}
+    for loss in war.rows["losses"]:
         i, battle = war.member(loss.side, loss.ccode), battles[loss.battle]
         span = war.span(battle.start, battle.end)
         days = np.flatnonzero(war.at_war[i, span])
         if len(days):
             number = loss.number * (casualty_ratio if loss.measure == "casualties" else 1.0)
             deaths[i, front_of[battle.front], span.start + days] += number / len(days)
-    for row in war.tables["members"].itertuples(index=False):
+    for row in war.rows["members"]:
         if not np.isnan(row.deaths):
-            _match_total(war, deaths, war.member(row.side, row.ccode), float(row.deaths))
+            _match_total(war, deaths, war.member(row.side, row.ccode), float(row.deaths), unaccounted)
     return deaths
 
 
-def _match_total(war: War, deaths: Floats, i: int, total: float) -> None:
+def _match_total(war: War, deaths: Floats, i: int, total: float, unaccounted: str) -> None:
     coded = deaths[i].sum()
     if coded > total:
         deaths[i] *= total / coded
+    if coded > total or unaccounted == "omit":
         return
     per_day = (total - coded) / max(int(war.at_war[i].sum()), 1)
     shares = war.deployment[i]

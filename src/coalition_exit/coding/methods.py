@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from coalition_exit.coding import partners, states, trends
-from coalition_exit.coding.history import Floats, History, War
+from coalition_exit.coding.history import Floats, History
 from coalition_exit.coding.rules import Rule
 
 METHODS: Mapping[str, Callable[..., Floats]] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
 from coalition_exit.coding.history import Bools, Floats, History, War
 
@@ -77,7 +76,7 @@ def share_of_partners_bound(history: History, war: War, *, kind: str) -> Floats:
 
 def coalition_history(history: History, war: War) -> Floats:
     """Share of the partners at war that day fought beside in an earlier war, shape (M, T)."""
-    beside = {(r.side, r.ccode, r.partner) for r in war.tables["cooperation"].itertuples(index=False)}
+    beside = {(r.side, r.ccode, r.partner) for r in war.rows["cooperation"]}
     count = np.zeros(war.shape)
     for i, (side, ccode) in enumerate(war.members):
         for j in war.partners(i):
@@ -95,21 +94,18 @@ def _bound_partners(history: History, war: War, kind: str) -> Floats:
     """Number of partners at war that day bound with each member, shape (M, T)."""
 
     def compute() -> Floats:
-        table = war.tables["agreements"]
+        agreements: dict[tuple[int, str], Bools] = {}
+        for row in war.rows["agreements"]:
+            if row.kind == kind:
+                bound = agreements.setdefault((row.side, row.agreement), np.zeros(war.shape, dtype=bool))
+                bound[war.member(row.side, row.ccode), war.span(row.start, row.end)] = True
         pairs = np.zeros((len(war.members), *war.shape), dtype=bool)
-        for (side, _), group in table[table["kind"] == kind].groupby(["side", "agreement"]):
-            bound = _bound(war, int(side), group)
-            for i in np.flatnonzero(bound.any(axis=1)):
-                pairs[i] |= bound & bound[i]
-        for i in range(len(war.members)):
-            pairs[i, i] = False
+        for bound in agreements.values():
+            present = bound & war.at_war
+            for i in np.flatnonzero(present.any(axis=1)):
+                pairs[i] |= present & present[i]
+        for j in range(len(war.members)):
+            pairs[j, j] = False
         return pairs.sum(axis=1).astype(float)
 
     return history.once(("bound", war.warnum, kind), compute)
-
-
-def _bound(war: War, side: int, group: pd.DataFrame) -> Bools:
-    bound = np.zeros(war.shape, dtype=bool)
-    for row in group.itertuples(index=False):
-        bound[war.member(side, row.ccode), war.span(row.start, row.end)] = True
-    return bound & war.at_war

@@ -12,10 +12,14 @@ from typing import Any
 
 import yaml
 
+from coalition_exit.coding.expressions import Expression
 from coalition_exit.errors import SpecError, nearest, one_of
+from coalition_exit.record.codebook import load_codebook
 
 _WINDOWED = re.compile(r"(?P<stem>[a-z]+?)(?P<window>\d+)\Z")
 SMALLEST_WINDOW, LARGEST_WINDOW = 15, 120
+# The parameter that holds an expression over the columns of exits.csv.
+EXPRESSION = "where"
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class Rule:
         Why one would code so, and who does.
     parameters
         Everything the method can be told.
+    allowed
+        What each parameter may be: a list of values, or bounds ``{min, max}``.
     """
 
     name: str
@@ -48,6 +54,7 @@ class Rule:
     rationale: str
     citation: str
     parameters: Mapping[str, Any]
+    allowed: Mapping[str, Any]
 
     def with_parameters(self, changes: Mapping[str, Any], place: str) -> Rule:
         """Return the rule with some parameters changed.
@@ -62,27 +69,25 @@ class Rule:
             if key not in merged:
                 hint = nearest(key, merged)
                 raise SpecError(f"{place} > {key}", one_of(merged), repr(key), hint)
-            _check_kind(f"{place} > {key}", merged[key], value)
+            self._check(f"{place} > {key}", key, value)
             merged[key] = value
         return replace(self, parameters=MappingProxyType(merged))
+
+    def _check(self, place: str, key: str, value: object) -> None:
+        _check_kind(place, self.parameters[key], value)
+        allowed = self.allowed.get(key)
+        if isinstance(allowed, list) and value not in allowed:
+            raise SpecError(place, one_of(allowed), repr(value), nearest(str(value), allowed))
+        if isinstance(allowed, dict) and not allowed["min"] <= value <= allowed["max"]:
+            raise SpecError(place, f"a number from {allowed['min']} to {allowed['max']}", repr(value))
+        if key == EXPRESSION:
+            table = load_codebook().tables["exits"]
+            Expression(str(value), place).check_names(table.column_names)
 
     @property
     def identity(self) -> tuple[str, tuple[tuple[str, str], ...]]:
         """What the rule computes: rules of equal identity give equal columns."""
         return self.method, tuple(sorted((key, repr(value)) for key, value in self.parameters.items()))
-
-
-def _check_kind(place: str, old: object, new: object) -> None:
-    number = (int, float)
-    if isinstance(old, bool) or isinstance(new, bool):
-        fits = isinstance(old, bool) and isinstance(new, bool)
-    elif isinstance(old, number):
-        fits = isinstance(new, number)
-    else:
-        fits = isinstance(new, type(old))
-    if not fits:
-        kind = "true or false" if isinstance(old, bool) else "a number" if isinstance(old, number) else "text"
-        raise SpecError(place, kind, repr(new))
 
 
 @dataclass(frozen=True)
@@ -156,6 +161,19 @@ class RuleBook:
         return replace(rule.with_parameters(changes, place), variable=variable)
 
 
+def _check_kind(place: str, old: object, new: object) -> None:
+    number = (int, float)
+    if isinstance(old, bool) or isinstance(new, bool):
+        fits = isinstance(old, bool) and isinstance(new, bool)
+    elif isinstance(old, number):
+        fits = isinstance(new, number)
+    else:
+        fits = isinstance(new, type(old))
+    if not fits:
+        kind = "true or false" if isinstance(old, bool) else "a number" if isinstance(old, number) else "text"
+        raise SpecError(place, kind, repr(new))
+
+
 def _rule(name: str, entry: Mapping[str, Any]) -> Rule:
     clean = {key: " ".join(str(entry[key]).split()) for key in ("label", "meaning", "rationale", "citation")}
     return Rule(
@@ -163,6 +181,7 @@ def _rule(name: str, entry: Mapping[str, Any]) -> Rule:
         variable=entry["variable"],
         method=entry["method"],
         parameters=MappingProxyType(dict(entry.get("parameters", {}))),
+        allowed=MappingProxyType(dict(entry.get("allowed", {}))),
         **clean,
     )
 

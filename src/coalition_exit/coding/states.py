@@ -7,7 +7,6 @@ import pandas as pd
 
 from coalition_exit.coding.expressions import Expression
 from coalition_exit.coding.history import Floats, History, War
-from coalition_exit.errors import SpecError, one_of
 
 
 def polity(history: History, war: War) -> Floats:
@@ -44,11 +43,6 @@ def new_leader(history: History, war: War, *, caretaker_days: float) -> Floats:
 
 def aim(history: History, war: War, *, kind: str, dated: str) -> Floats:
     """1 where the member has an aim of a kind, shape (M, T): ``dated`` current, or as at its entry."""
-    kinds = ("territory", "regime", "policy", "survival")
-    if kind not in kinds:
-        raise SpecError("aim > kind", one_of(kinds), repr(kind))
-    if dated not in ("current", "entry"):
-        raise SpecError("aim > dated", "current or entry", repr(dated))
     held = war.dated("aims", lambda row: float(getattr(row, kind)))
     if dated == "entry":
         for i, spells in enumerate(war.spells):
@@ -60,21 +54,24 @@ def aim(history: History, war: War, *, kind: str, dated: str) -> Floats:
 def exits(history: History, war: War, *, where: str, **unclear: str) -> Floats:
     """1 on the last day of spells whose facts satisfy an expression, shape (M, T).
 
-    Parameters
-    ----------
-    where
-        Expression over the columns of ``exits.csv``.
-    **unclear
-        How to read "unclear" in a column: ``unclear_partners_wish="no"`` and so on.
+    ``where`` is an expression over the columns of ``exits.csv``; ``unclear_partners_wish="no"`` and
+    the like say how to read "unclear" in a column.
     """
-    table = read_exits(war.tables["exits"], unclear)
-    chosen = Expression(where, "exits > where").evaluate(table) if len(table) else np.zeros(0, dtype=bool)
+    counted = history.once(("exits", where, tuple(sorted(unclear.items()))), lambda: _counted(history, where, unclear))
     result = np.zeros(war.shape)
-    for row in table[chosen].itertuples(index=False):
-        i = war.member(row.side, row.ccode)
-        spell = next(s for s in war.spells[i] if s.number == row.spell)
-        result[i, spell.last] = 1.0
+    for i, (side, ccode) in enumerate(war.members):
+        for spell in war.spells[i]:
+            if (war.warnum, side, ccode, spell.number) in counted:
+                result[i, spell.last] = 1.0
     return result
+
+
+def _counted(history: History, where: str, unclear: dict[str, str]) -> frozenset[tuple[int, int, int, int]]:
+    """Return the spells, as (war, side, state, spell), whose exit satisfies the expression."""
+    table = read_exits(history.exits, unclear)
+    chosen = table[Expression(where, "exits > where").evaluate(table)]
+    keys = chosen[["warnum", "side", "ccode", "spell"]].itertuples(index=False)
+    return frozenset((int(a), int(b), int(c), int(d)) for a, b, c, d in keys)
 
 
 def read_exits(table: pd.DataFrame, unclear: dict[str, str]) -> pd.DataFrame:

@@ -39,9 +39,9 @@ def share_difference(own: Floats, enemy: Floats, window: int) -> Floats:
     return trend
 
 
-def coalition_trend(history: History, war: War, *, window: float, casualty_ratio: float) -> Floats:
+def coalition_trend(history: History, war: War, *, window: float, casualty_ratio: float, unaccounted: str) -> Floats:
     """Trend of each member's side, from its side's first day, shape (M, T)."""
-    deaths = _deaths(history, war, casualty_ratio).sum(axis=1)
+    deaths = _by_member(history, war, casualty_ratio, unaccounted)
     result = np.zeros(war.shape)
     for side in (1, 2):
         own = war.side == side
@@ -51,28 +51,43 @@ def coalition_trend(history: History, war: War, *, window: float, casualty_ratio
     return result
 
 
-def own_trend(history: History, war: War, *, window: float, casualty_ratio: float) -> Floats:
+def own_trend(history: History, war: War, *, window: float, casualty_ratio: float, unaccounted: str) -> Floats:
     """Trend of each member by itself, against its opponents' losses on its fronts, shape (M, T)."""
-    deaths = _deaths(history, war, casualty_ratio)
+    own, faced = history.once(
+        ("own_and_faced", war.warnum, casualty_ratio, unaccounted),
+        lambda: _own_and_faced(war, _deaths(history, war, casualty_ratio, unaccounted)),
+    )
     result = np.zeros(war.shape)
     for i in range(len(war.members)):
         days = np.flatnonzero(war.at_war[i])
         span = slice(days[0], days[-1] + 1)
-        enemy = deaths[war.opponents(i), :-1].sum(axis=0)
-        faced = (enemy * (war.deployment[i] > 0)).sum(axis=0)
-        result[i, span] = share_difference(deaths[i, :, span].sum(axis=0), faced[span], int(window))
+        result[i, span] = share_difference(own[i, span], faced[i, span], int(window))
     return result
 
 
-def log_deaths(history: History, war: War, *, per_population: float, casualty_ratio: float) -> Floats:
+def _own_and_faced(war: War, deaths: Floats) -> tuple[Floats, Floats]:
+    """Each member's deaths, and its opponents' on the fronts where it stood that day: (M, T) each."""
+    faced = np.zeros(war.shape)
+    by_side = {side: deaths[war.side != side, :-1].sum(axis=0) for side in (1, 2)}
+    for i, side in enumerate(war.side):
+        faced[i] = (by_side[int(side)] * (war.deployment[i] > 0)).sum(axis=0)
+    return deaths.sum(axis=1), faced
+
+
+def log_deaths(history: History, war: War, *, per_population: float, casualty_ratio: float, unaccounted: str) -> Floats:
     """Log of 1 + each member's deaths so far (per ``per_population`` inhabitants if positive), (M, T)."""
-    so_far = np.cumsum(_deaths(history, war, casualty_ratio).sum(axis=1), axis=1)
+    so_far = np.cumsum(_by_member(history, war, casualty_ratio, unaccounted), axis=1)
     if per_population > 0:
         # NMC counts population in thousands.
         so_far = so_far * per_population / (1000.0 * war.by_year("tpop"))
     return np.log1p(np.maximum(so_far, 0.0))
 
 
-def _deaths(history: History, war: War, casualty_ratio: float) -> Floats:
-    key = ("daily_deaths", war.warnum, casualty_ratio)
-    return history.once(key, lambda: daily_deaths(war, casualty_ratio))
+def _deaths(history: History, war: War, casualty_ratio: float, unaccounted: str) -> Floats:
+    key = ("daily_deaths", war.warnum, casualty_ratio, unaccounted)
+    return history.once(key, lambda: daily_deaths(war, casualty_ratio, unaccounted))
+
+
+def _by_member(history: History, war: War, casualty_ratio: float, unaccounted: str) -> Floats:
+    key = ("deaths_by_member", war.warnum, casualty_ratio, unaccounted)
+    return history.once(key, lambda: _deaths(history, war, casualty_ratio, unaccounted).sum(axis=1))

@@ -62,10 +62,6 @@ def resolve_rules(
     for name, rule in rules.items():
         if (rule.method == SUBJECTS) != (name == SUBJECTS):
             raise SpecError(f"{place} > {name}", "a rule that codes this kind of variable", repr(rule.name))
-    subjects = rules[SUBJECTS].parameters
-    for key, valid in (("second_spell", ("new", "same")), ("dates", ("record", "cow"))):
-        if subjects[key] not in valid:
-            raise SpecError(f"{place} > {SUBJECTS} > {key}", " or ".join(valid), repr(subjects[key]))
     return rules
 
 

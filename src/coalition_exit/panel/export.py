@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,11 +32,13 @@ def export_panel(panel: pd.DataFrame, path: str | Path, rules: Mapping[str, Rule
     """
     path = Path(path)
     if path.suffix not in FORMATS:
-        raise InputError(str(path), f"a name that ends in {one_of(FORMATS)}", repr(path.suffix), nearest(path.suffix, FORMATS))
+        raise InputError(
+            str(path), f"a name that ends in {one_of(FORMATS)}", repr(path.suffix), nearest(path.suffix, FORMATS)
+        )
     temporary = path.with_name(f".{path.name}.part")
     try:
         _write(panel, temporary, path.suffix, rules or {})
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         raise InputError(str(path), "a file that can be written", error.strerror or str(error)) from None
     finally:

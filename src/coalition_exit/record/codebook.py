@@ -9,6 +9,9 @@ from typing import Any
 
 import yaml
 
+# Stands in deployments for troops on no front; it is never a common front.
+NO_FRONT = "none"
+
 
 @dataclass(frozen=True)
 class Column:

@@ -12,8 +12,9 @@ from types import MappingProxyType
 import pandas as pd
 
 from coalition_exit.errors import RecordError, nearest, one_of
-from coalition_exit.record.checking import check_tables, convert_table
+from coalition_exit.record.cells import convert_table
 from coalition_exit.record.codebook import Codebook, load_codebook
+from coalition_exit.record.consistency import check_tables
 
 
 @dataclass(frozen=True)

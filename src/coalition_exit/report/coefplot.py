@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from coalition_exit.specs.loading import Spec
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 FORMATS = ("png", "pdf", "svg")
-_STYLE = {
+_STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.spines.top": False,
@@ -24,7 +25,18 @@ _STYLE = {
     "svg.fonttype": "none",
     "pdf.fonttype": 42,
 }
-_DATA_COLUMNS = ["table", "model", "model_label", "term", "term_label", "estimate", "conf_low", "conf_high", "position"]
+_DATA_COLUMNS = [
+    "table",
+    "model",
+    "model_label",
+    "term",
+    "term_label",
+    "estimate",
+    "conf_low",
+    "conf_high",
+    "order",
+    "position",
+]
 
 
 def plot_data(spec: Spec, estimates: pd.DataFrame) -> pd.DataFrame:
@@ -46,7 +58,7 @@ def plot_data(spec: Spec, estimates: pd.DataFrame) -> pd.DataFrame:
             position = k + (j - (len(spec.models) - 1) / 2) * step
             data.append(
                 (spec.table, model.key, head, term, spec.label_of(term), row["estimate"], row["conf_low"],
-                 row["conf_high"], round(position, 6))
+                 row["conf_high"], j, round(position, 6))
             )  # fmt: skip
     return pd.DataFrame(data, columns=_DATA_COLUMNS)
 
@@ -58,7 +70,7 @@ def draw(data: pd.DataFrame, title: str, note: str) -> Any:
 
     with mpl.rc_context(_STYLE):
         labels = list(dict.fromkeys(data["term_label"]))
-        models = list(dict.fromkeys(data["model_label"]))
+        models = list(dict.fromkeys(data.sort_values("order", kind="stable")["model_label"]))
         height = 1.6 + 0.16 * len(labels) * max(len(models), 3) + 0.2 * len(models)
         figure = Figure(figsize=(7.0, height), layout="constrained")
         axes = figure.add_subplot()
@@ -77,10 +89,14 @@ def draw(data: pd.DataFrame, title: str, note: str) -> Any:
         for k in range(1, len(labels)):
             axes.axhline(k - 0.5, color="#e4e4e4", linewidth=0.7, zorder=0)
         axes.set_xlabel("Coefficient (log hazard ratio) with 95% interval; below 0: abandonment less likely")
+        # An annotation of the axes, not of the figure: the layout then keeps room for it above the legend.
+        below = {"xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
+        axes.annotate(
+            textwrap.fill(note, 90), (0, 0), (0, -38), fontsize=7, color="#444444", ha="left", va="top", **below
+        )
         axes.set_title(title, loc="left", fontsize=10, fontweight="bold", wrap=True)
         if len(models) > 1:
             figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2, frameon=False)
-        figure.supxlabel(note, fontsize=7, color="#444444", x=0.01, ha="left", wrap=True)
     return figure
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -84,7 +83,10 @@ def _write_all(
             save(draw(data, layout.title, f"Data: {source.note}."), folder / "figures" / layout.table)
             figures[layout.table] = f"figures/{layout.table}.svg"
     lead = "Tables and coefficient plots of this run. Full precision is in estimates.csv and models.csv."
-    _write(folder / "report.html", render_html("table.html", tables=layouts, title="coalition-exit", figures=figures, lead=lead))
+    _write(
+        folder / "report.html",
+        render_html("table.html", tables=layouts, title="coalition-exit", figures=figures, lead=lead),
+    )
     _write(folder / "run.json", json.dumps(run, indent=2, sort_keys=True) + "\n")
     return layouts
 
@@ -102,8 +104,8 @@ def read_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read ``estimates.csv`` and ``models.csv`` of a run."""
     kept = {"keep_default_na": False, "na_values": [""], "encoding": "utf-8", "float_precision": "round_trip"}
     text = {"table": str, "model": str, "term": str}
-    estimates = pd.read_csv(folder / "estimates.csv", dtype=text, **kept)  # type: ignore[call-overload]
-    models = pd.read_csv(folder / "models.csv", dtype={**text, "status": str, "reason": str}, **kept)  # type: ignore[call-overload]
+    estimates = pd.read_csv(folder / "estimates.csv", dtype=text, **kept)
+    models = pd.read_csv(folder / "models.csv", dtype={**text, "status": str, "reason": str}, **kept)
     return estimates, models.fillna({"reason": "", "correction": ""})
 
 
@@ -113,7 +115,7 @@ def _move_into(folder: Path, out: Path) -> None:
         if path.is_dir():
             target.mkdir(exist_ok=True)
         else:
-            os.replace(path, target)
+            path.replace(target)
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)

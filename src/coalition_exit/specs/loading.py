@@ -156,7 +156,9 @@ def load_spec(source: str | Path | bytes, name: str = "specification") -> Spec:
 
 def _validate(file: YamlFile) -> SpecFile:
     if not isinstance(file.content, dict):
-        raise SpecError(file.name, "keys such as table, title, models", "an empty file" if file.content is None else "none")
+        raise SpecError(
+            file.name, "keys such as table, title, models", "an empty file" if file.content is None else "none"
+        )
     try:
         return SpecFile.model_validate(file.content)
     except ValidationError as error:
@@ -190,13 +192,17 @@ def _spec_error(file: YamlFile, error: ValidationError) -> SpecError:
         "too_short": "at least one entry",
         "string_too_short": "a name",
     }.get(kind, str(detail["msg"]).removeprefix("Input should be ").lower())
-    hint = 'Put text between quotes: "..."' if kind == "string_type" and not isinstance(detail["input"], list | dict) else ""
+    hint = (
+        'Put text between quotes: "..."'
+        if kind == "string_type" and not isinstance(detail["input"], list | dict)
+        else ""
+    )
     return SpecError(file.place(path), expected, got, hint)
 
 
 def _in_file(file: YamlFile, part: str | int, loc: tuple[str | int, ...]) -> bool:
     """Leave out the validator's own names (union branches such as 'str' or 'dict[...]')."""
-    return isinstance(part, int) or part == loc[-1] or any(part in path for path in file.lines) and "[" not in part
+    return isinstance(part, int) or part == loc[-1] or (any(part in path for path in file.lines) and "[" not in part)
 
 
 def _fields_at(path: tuple[str | int, ...]) -> list[str]:
@@ -228,9 +234,7 @@ def _model(file: YamlFile, k: int, entry: ModelEntry, defaults: ModelDefaults) -
         raise SpecError(file.place(("models", k)), "a key 'failure'", "none, neither here nor in defaults")
     covariates = _covariates(file, k, entry, chosen("covariates", None))
     choices = {**(defaults.coding or {}), **(entry.coding or {})}
-    sample = tuple(
-        Expression(text, file.place(place("sample", n))) for n, text in enumerate(chosen("sample", []))
-    )
+    sample = tuple(Expression(text, file.place(place("sample", n))) for n, text in enumerate(chosen("sample", [])))
     errors = chosen("errors", Errors())
     model = ModelSpec(
         key=entry.key,
@@ -255,7 +259,9 @@ def _covariates(file: YamlFile, k: int, entry: ModelEntry, base: list[str] | Non
     result = list(base)
     for name, new in (entry.replace or {}).items():
         if name not in result:
-            raise SpecError(file.place(("models", k, "replace", name)), one_of(result), repr(name), nearest(name, result))
+            raise SpecError(
+                file.place(("models", k, "replace", name)), one_of(result), repr(name), nearest(name, result)
+            )
         result[result.index(name)] = new
     for n, name in enumerate(entry.drop or []):
         if name not in result:

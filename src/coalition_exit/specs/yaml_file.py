@@ -39,14 +39,18 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.yaml_implicit_resolvers = {
-    letter: [(tag, rule) for tag, rule in resolvers if tag.rsplit(":", 1)[1] not in ("bool", "float", "int", "timestamp")]
+    letter: [
+        (tag, rule) for tag, rule in resolvers if tag.rsplit(":", 1)[1] not in ("bool", "float", "int", "timestamp")
+    ]
     for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-for _tag, _pattern, _first in (
-    ("bool", r"(?:true|True|TRUE|false|False|FALSE)\Z", "tTfF"),
-    ("int", r"[-+]?[0-9]+\Z", "-+0123456789"),
-    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z|[-+]?\.(?:inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z", "-+0123456789."),
-):  # fmt: skip
+_SCALARS = {
+    "bool": r"(?:true|True|TRUE|false|False|FALSE)\Z",
+    "int": r"[-+]?[0-9]+\Z",
+    "float": r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z|[-+]?\.(?:inf|Inf)\Z|\.(?:nan|NaN)\Z",
+}
+for _tag, _pattern in _SCALARS.items():
+    _first = "tTfF" if _tag == "bool" else "-+0123456789."
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
 
 
