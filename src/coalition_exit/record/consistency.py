@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,9 @@ def check_tables(tables: Mapping[str, pd.DataFrame], codebook: Codebook) -> None
             _check_basis(frame, table.name, set(tables["sources"]["source"]))
         if {"start", "end"} <= set(frame.columns):
             _check_order(frame, table.name)
+    _check_sides(tables)
     _check_spells(tables["spells"])
+    _check_enemies(tables["spells"])
     _check_exits(tables["exits"], tables["spells"], tables["coalitions"])
     _check_inside(tables)
     _check_deployments(tables["deployments"], tables["fronts"], tables["spells"])
@@ -73,6 +75,47 @@ def _check_order(frame: pd.DataFrame, name: str) -> None:
         row = int(np.argmax(wrong))
         start = frame["start"].iloc[row].date()
         fail(name, row, "end", f"a date not before the start {start}", str(frame["end"].iloc[row].date()))
+
+
+def _check_sides(tables: Mapping[str, pd.DataFrame]) -> None:
+    """Coalitions are the sides with two or more states; every member has a spell; wars span their spells."""
+    sizes = tables["members"].groupby(["warnum", "side"]).size()
+    coded = set(map(tuple, tables["coalitions"][["warnum", "side"]].itertuples(index=False)))
+    for row, side in enumerate(tables["coalitions"][["warnum", "side"]].itertuples(index=False)):
+        if sizes.get(tuple(side), 0) < 2:
+            fail("coalitions", row, "side", "a side with two or more states", sizes.get(tuple(side), 0))
+    spells = _by_member(tables["spells"])
+    for row, member in enumerate(tables["members"].itertuples(index=False)):
+        if sizes[(member.warnum, member.side)] >= 2 and (member.warnum, member.side) not in coded:
+            fail("members", row, "side", "a row of coalitions.csv for this side", f"war {member.warnum}, {member.side}")
+        if (member.warnum, member.side, member.ccode) not in spells:
+            fail("members", row, "ccode", "a row of spells.csv for this state", member.ccode)
+    for row, war in enumerate(tables["wars"].itertuples(index=False)):
+        own = tables["spells"][tables["spells"]["warnum"] == war.warnum]
+        for column, date in (("start", own["start"].min()), ("end", own["end"].max())):
+            if getattr(war, column) != date:
+                expected = f"that of its spells, {date.date()}"
+                fail("wars", row, column, expected, str(getattr(war, column).date()))
+
+
+def _check_enemies(spells: pd.DataFrame) -> None:
+    """On every day of a spell somebody on the other side is at war."""
+    for row, spell in enumerate(spells.itertuples(index=False)):
+        enemies = spells[(spells["warnum"] == spell.warnum) & (spells["side"] != spell.side)]
+        missing = _first_gap(spell.start, spell.end, zip(enemies["start"], enemies["end"], strict=True))
+        if missing is not None:
+            fail("spells", row, "end", "an enemy at war on every day of the spell", f"none on {missing.date()}")
+
+
+def _first_gap(
+    start: pd.Timestamp, end: pd.Timestamp, spans: Iterable[tuple[pd.Timestamp, pd.Timestamp]]
+) -> pd.Timestamp | None:
+    """Return the first day from start to end that no span covers."""
+    missing = start
+    for first, last in sorted(spans):
+        if first <= missing <= last:
+            missing = last + pd.Timedelta(days=1)
+    return missing if missing <= end else None
 
 
 def _check_spells(spells: pd.DataFrame) -> None:
@@ -166,14 +209,11 @@ def _check_shares(deployments: pd.DataFrame) -> None:
 def _check_cover(frame: pd.DataFrame, name: str, spells: pd.DataFrame) -> None:
     """Every day of every spell is covered by at least one row of the table."""
     dated = _by_member(frame)
-    day = pd.Timedelta(days=1)
     for spell in spells.itertuples(index=False):
         member = (spell.warnum, spell.side, spell.ccode)
-        missing = spell.start
-        for start, end in sorted(dated.get(member, [])):
-            if start <= missing <= end:
-                missing = end + day
-        if missing <= spell.end:
+        missing = _first_gap(spell.start, spell.end, dated.get(member, []))
+        if missing is not None:
             place = f"{name}.csv, war {member[0]}, side {member[1]}, state {member[2]}"
-            span = f"{spell.start.date()} to {spell.end.date()}"
-            raise RecordError(place, f"rows for every day from {span}", f"none for {missing.date()}")
+            raise RecordError(
+                place, f"rows for every day from {_span(spell.start, spell.end)}", f"none for {missing.date()}"
+            )

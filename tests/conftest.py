@@ -1,0 +1,41 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from tiny_record import write_tiny_record
+
+from coalition_exit.panel.build import build_panel
+from coalition_exit.record.loading import Record, load_record
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared" / "reference"
+
+
+@pytest.fixture(scope="session")
+def record() -> Record:
+    """The record that ships with the package."""
+    return load_record()
+
+
+@pytest.fixture(scope="session")
+def panel(record: Record) -> pd.DataFrame:
+    """The panel under the article's rules."""
+    return build_panel(record)
+
+
+@pytest.fixture
+def tiny_folder(tmp_path: Path) -> Path:
+    """A folder with a small made-up record that passes every check."""
+    return write_tiny_record(tmp_path / "tiny")
+
+
+@pytest.fixture(scope="session")
+def public_data() -> Path:
+    """Public data sets to check the record against; they are not part of the project."""
+    if not SHARED.is_dir():
+        pytest.skip("the public reference data are not beside the project")
+    return SHARED
