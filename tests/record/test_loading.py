@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tiny_record import edit
 
 from coalition_exit.errors import RecordError
 from coalition_exit.record.codebook import load_codebook
 from coalition_exit.record.loading import load_record
+from tiny_record import edit
 
 # table, what is replaced, by what, parts of the message
 FAULTS = [

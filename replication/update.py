@@ -1,0 +1,77 @@
+"""Run the replication and bring everything that is derived from it up to date.
+
+    python replication/update.py
+
+writes replication/expected/ (estimates and models), figures/ (the article's figures) and
+replication/README.md. A test fails when one of them is stale.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+
+from coalition_exit.commands import replicate_specs, run_specs
+from coalition_exit.specs.loading import Spec
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+COMMAND = "coalition-exit replicate --data record"
+
+
+def main() -> None:
+    """Replace the derived files."""
+    specs = replicate_specs()
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        run_specs(specs, "record", out, COMMAND)
+        for name in ("estimates.csv", "models.csv"):
+            shutil.copyfile(out / name, HERE / "expected" / name)
+        for path in sorted((out / "figures").iterdir()):
+            shutil.copyfile(path, ROOT / "figures" / path.name)
+        run = json.loads((out / "run.json").read_text("utf-8"))
+        models = pd.read_csv(out / "models.csv")
+    (HERE / "README.md").write_text(readme(specs, models, run), encoding="utf-8", newline="\n")
+
+
+def exhibits(specs: list[Spec], models: pd.DataFrame) -> str:
+    """Return the map exhibit -> specification -> output as Markdown rows."""
+    rows = []
+    for spec in specs:
+        file = f"specs/article/{Path(spec.path).name}"
+        for model in spec.models:
+            row = models[(models["table"] == spec.table) & (models["model"] == model.key)].iloc[0]
+            head = f"{model.group}: {model.label}" if model.group else model.label
+            where = f"`models[key={model.key}]`"
+            counts = f"{row['n_obs']} / {row['n_subject']} / {row['n_event']}"
+            rows.append(f"| {spec.table}, {head} | `{file}` {where} | `tables/{spec.table}.*` | {counts} | {row['status']} |")
+        rows.append(f"| {spec.table}, coefficient plot | `{file}` | `figures/{spec.table}.*` | | |")
+    return "\n".join(rows)
+
+
+def readme(specs: list[Spec], models: pd.DataFrame, run: dict[str, object]) -> str:
+    """Return the page in the form of the social science data editors' template."""
+    data, versions, clock = run["data"], run["versions"], run["clock"]
+    assert isinstance(data, dict)
+    assert isinstance(versions, dict)
+    assert isinstance(clock, dict)
+    listed = "\n".join(f"- {name} {version}" for name, version in sorted(versions.items()))
+    text = (HERE / "README.in.md").read_text("utf-8")
+    for name, value in {
+        "EXHIBITS": exhibits(specs, models),
+        "SHA256": str(data["sha256"]),
+        "NOTE": str(data["note"]),
+        "VERSIONS": listed,
+        "SECONDS": f"{float(clock['seconds']):.0f}",
+        "COMMAND": COMMAND,
+    }.items():
+        text = text.replace(f"{{{{{name}}}}}", value)
+    return text
+
+
+if __name__ == "__main__":
+    main()

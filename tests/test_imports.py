@@ -1,0 +1,70 @@
+"""The package's layers import to the left only, and importing it is light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import coalition_exit
+
+PACKAGE = Path(coalition_exit.__file__).parent
+# From left to right: a layer may import itself and what stands before it.
+LAYERS = ("errors", "provenance", "record", "coding", "panel", "survival", "specs", "runner", "report", "commands", "cli")
+# The estimators are a door of their own: they know nothing of the record or of specifications.
+ALONE = {"survival": {"errors", "survival"}}
+
+
+def _modules() -> list[Path]:
+    return sorted(p for p in PACKAGE.rglob("*.py") if p.name != "__init__.py" or p.parent != PACKAGE)
+
+
+def _layer(path: Path) -> str:
+    part = path.relative_to(PACKAGE).parts[0]
+    return part.removesuffix(".py")
+
+
+def _imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [node.module or ""]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        found |= {name.split(".")[1] for name in names if name.startswith("coalition_exit.")}
+    return found
+
+
+@pytest.mark.parametrize("path", _modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_left(path: Path) -> None:
+    layer = _layer(path)
+    assert layer in LAYERS
+    allowed = ALONE.get(layer, set(LAYERS[: LAYERS.index(layer) + 1]))
+    assert _imports(path) <= allowed
+
+
+def test_report_never_imports_estimators() -> None:
+    for path in (PACKAGE / "report").rglob("*.py"):
+        assert not _imports(path) & {"survival", "runner", "panel"}, path
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, coalition_exit\n"
+        "heavy = {'pandas', 'numpy', 'scipy', 'matplotlib', 'pydantic', 'formulaic', 'lifelines', 'statsmodels'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "[]"
+
+
+def test_every_public_name_can_be_had() -> None:
+    for name in coalition_exit.__all__:
+        assert getattr(coalition_exit, name) is not None
+    with pytest.raises(AttributeError):
+        _ = coalition_exit.no_such_name
