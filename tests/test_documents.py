@@ -123,3 +123,26 @@ def test_lock_covers_what_the_package_needs_and_names_no_host() -> None:
     needed = {name.lower() for name in re.findall(r'^    "([A-Za-z][\w-]*)>=', project, flags=re.MULTILINE)}
     assert len(needed) > 15
     assert needed <= locked
+
+
+def _quoted(page: str, pattern: str) -> int:
+    found = re.search(pattern, page)
+    assert found, pattern
+    return int(found[1].replace(",", ""))
+
+
+def test_numbers_in_the_page_on_the_record(record) -> None:
+    page = (ROOT / "docs" / "record.md").read_text(encoding="utf-8")
+    spells, regimes, members = record["spells"], record["regimes"], record["members"].set_index(["warnum", "side", "ccode"])
+    departs = (spells["start"] != spells["cow_start"]) | (spells["end"] != spells["cow_end"])
+    assert _quoted(page, r"where they differ \((\d+) spells\)") == departs.sum()
+    assert _quoted(page, r"low confidence and a note \((\d+) rows\)") == (regimes["confidence"] == "low").sum()
+    assert _quoted(page, r"each of the (\d+) spells") == len(record["exits"])
+    assert _quoted(page, r"Yugoslavia 1941 \(COW ([\d,]+) dead") == members.loc[(139, 1, 345), "deaths"]
+    assert _quoted(page, r"the Philippines in Vietnam \(COW ([\d,]+);") == members.loc[(163, 2, 840), "deaths"]
+
+
+def test_numbers_in_the_readme(record, results: list[RunResult]) -> None:
+    assert _quoted(README, r"coded record of (\d+) wars") == len(record["wars"])
+    first, last = record["spells"]["start"].dt.year.min(), record["spells"]["end"].dt.year.max()
+    assert f"{first}-{last}" in README
