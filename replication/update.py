@@ -48,7 +48,9 @@ def exhibits(specs: list[Spec], models: pd.DataFrame) -> str:
             head = f"{model.group}: {model.label}" if model.group else model.label
             where = f"`models[key={model.key}]`"
             counts = f"{row['n_obs']} / {row['n_subject']} / {row['n_event']}"
-            rows.append(f"| {spec.table}, {head} | `{file}` {where} | `tables/{spec.table}.*` | {counts} | {row['status']} |")
+            rows.append(
+                f"| {spec.table}, {head} | `{file}` {where} | `tables/{spec.table}.*` | {counts} | {row['status']} |"
+            )
         rows.append(f"| {spec.table}, coefficient plot | `{file}` | `figures/{spec.table}.*` | | |")
     return "\n".join(rows)
 

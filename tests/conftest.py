@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tiny_record import write_tiny_record
 
 from coalition_exit.panel.build import build_panel
 from coalition_exit.record.loading import Record, load_record
+from tiny_record import write_tiny_record
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "reference"

@@ -133,7 +133,11 @@ def _quoted(page: str, pattern: str) -> int:
 
 def test_numbers_in_the_page_on_the_record(record) -> None:
     page = (ROOT / "docs" / "record.md").read_text(encoding="utf-8")
-    spells, regimes, members = record["spells"], record["regimes"], record["members"].set_index(["warnum", "side", "ccode"])
+    spells, regimes, members = (
+        record["spells"],
+        record["regimes"],
+        record["members"].set_index(["warnum", "side", "ccode"]),
+    )
     departs = (spells["start"] != spells["cow_start"]) | (spells["end"] != spells["cow_end"])
     assert _quoted(page, r"where they differ \((\d+) spells\)") == departs.sum()
     assert _quoted(page, r"low confidence and a note \((\d+) rows\)") == (regimes["confidence"] == "low").sum()

@@ -13,7 +13,19 @@ import coalition_exit
 
 PACKAGE = Path(coalition_exit.__file__).parent
 # From left to right: a layer may import itself and what stands before it.
-LAYERS = ("errors", "provenance", "record", "coding", "panel", "survival", "specs", "runner", "report", "commands", "cli")
+LAYERS = (
+    "errors",
+    "provenance",
+    "record",
+    "coding",
+    "panel",
+    "survival",
+    "specs",
+    "runner",
+    "report",
+    "commands",
+    "cli",
+)
 # The estimators are a door of their own: they know nothing of the record or of specifications.
 ALONE = {"survival": {"errors", "survival"}}
 
