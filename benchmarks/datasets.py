@@ -9,7 +9,7 @@ import pandas as pd
 
 
 def article() -> pd.DataFrame:
-    """Daily rows shaped like the article's panel: 105,000 rows, 200 subjects, 8 covariates, about 65 events, 44 clusters."""
+    """Daily rows shaped like the article's panel: 105,000 rows, 200 subjects, 65 events, 44 clusters."""
     rng = np.random.default_rng(20160)
     lengths = rng.gamma(1.2, 437.5, 200).astype(int) + 5
     lengths = (lengths * (105_000 / lengths.sum())).astype(int) + 1

@@ -69,6 +69,12 @@ class FitError(CoalitionExitError):
         return type(self), (self.status, self.reason)
 
 
+def shown(value: object, most: int = 80) -> str:
+    """Return a value as a message shows it: quoted, on one line, cut when long."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return "Did you mean 'x'?" for the closest valid name, or an empty string."""
     found = difflib.get_close_matches(str(name), [str(v) for v in valid], n=1, cutoff=0.55)

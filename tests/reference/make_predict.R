@@ -98,8 +98,10 @@ for (k in seq_len(nrow(models))) {
       tau <- 0.6 * last
       add(model, "rmean", term, sprintf("%.17g", tau), survival:::survmean(one, rmean = tau)$matrix["rmean"])
     }
-    later <- survfit(fit, newdata = new[i, ], start.time = median(at_means$time))
-    add(model, "start", "", "", median(at_means$time))
+    # No event falls on this time: R counts an event at start.time itself, which (start, stop] does not.
+    begin <- floor(median(at_means$time)) + 0.25
+    later <- survfit(fit, newdata = new[i, ], start.time = begin)
+    if (i == 1) add(model, "start", "", "", begin)
     if (!stratified) add_curve(model, i - 1, later, "later_")
   }
 

@@ -7,15 +7,21 @@ what is left. Nothing in a specification is ever run as Python.
 from __future__ import annotations
 
 import ast
+import math
 import operator
-from collections.abc import Callable, Iterable
+import re
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from coalition_exit.errors import SpecError, nearest, one_of
+from coalition_exit.errors import SpecError, nearest, one_of, shown
+
+Bools = NDArray[np.bool_]
 
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
@@ -25,10 +31,38 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
 }
-_OPERATORS = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
 _MOST_LETTERS = 1_000
 _MOST_NODES = 200
 _EXPECTED = "a comparison of a column with a value, e.g. contribpc > 0.1 or warnum not in [106, 139]"
+_DATE = re.compile(r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])\Z")
+_SAME_KIND = "numbers compared with numbers and text with quoted text"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a column holds, so that an expression can be checked before there are data.
+
+    Attributes
+    ----------
+    kind
+        "number", "text" or "date" (compared as text "YYYY-MM-DD").
+    values
+        The only texts a column can hold; None if it can hold any.
+    """
+
+    kind: str
+    values: Sequence[str] | None = None
+
+
+NUMBER = Kind("number")
+
+
+@dataclass(frozen=True)
+class _Truth:
+    """Answers row by row, shape (n,): certainly true, certainly false, or (neither) unknown."""
+
+    yes: Bools
+    no: Bools
 
 
 class Expression:
@@ -52,12 +86,9 @@ class Expression:
         self.text, self.place = str(text).strip(), place
         if len(self.text) > _MOST_LETTERS:
             raise SpecError(place, f"an expression of at most {_MOST_LETTERS} letters", f"{len(self.text)} letters")
-        try:
-            self._tree = ast.parse(self.text, mode="eval").body
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            raise SpecError(place, _EXPECTED, repr(self.text)) from None
+        self._tree = self._parse()
         if sum(1 for _ in ast.walk(self._tree)) > _MOST_NODES:
-            raise SpecError(place, "a shorter expression", repr(self.text[:60] + "..."))
+            raise SpecError(place, "a shorter expression", shown(self.text))
         self._check(self._tree)
 
     @property
@@ -71,19 +102,50 @@ class Expression:
         known = [str(c) for c in columns]
         for name in self.names:
             if name not in known:
-                raise SpecError(self.place, one_of(known), repr(name), nearest(name, known))
+                raise SpecError(self.place, one_of(known, 60), shown(name), nearest(name, known))
 
-    def evaluate(self, frame: pd.DataFrame) -> NDArray[np.bool_]:
-        """Evaluate row by row: shape (n,). A comparison with a missing value is false."""
+    def check_columns(self, columns: Mapping[str, Kind]) -> None:
+        """Check every comparison against what the columns hold.
+
+        Raises
+        ------
+        SpecError
+            On a column that does not exist, a number compared with text, a text that the column
+            cannot hold, a date not written YYYY-MM-DD.
+        """
+        for left, _, right in self._pairs():
+            for name, other in ((left, right), (right, left)):
+                self._check_unquoted(name, other, columns)
+        self.check_names(columns)
+        for left, op, right in self._pairs():
+            elements = right.elts if isinstance(right, ast.List | ast.Tuple) else [right]
+            for element in elements:
+                self._check_pair(left, op, element, columns)
+
+    def evaluate(self, frame: pd.DataFrame) -> Bools:
+        """Evaluate row by row: shape (n,).
+
+        A comparison with a missing value has no answer, and neither has its negation; rows for
+        which the whole expression has no answer come back false.
+        """
         self.check_names(frame.columns)
-        return np.asarray(self._value(self._tree, frame), dtype=bool)
+        return self._truth(self._tree, frame).yes
 
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"
 
-    def _fail(self, node: ast.AST) -> SpecError:
+    def _parse(self) -> ast.expr:
+        try:
+            with warnings.catch_warnings():
+                # Python warns of text such as "1or"; what is allowed is decided here.
+                warnings.simplefilter("ignore")
+                return ast.parse(self.text, mode="eval").body
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            raise SpecError(self.place, _EXPECTED, shown(self.text), _hint(self.text)) from None
+
+    def _fail(self, node: ast.AST, expected: str = _EXPECTED) -> SpecError:
         part = ast.get_source_segment(self.text, node) or self.text
-        return SpecError(self.place, _EXPECTED, repr(part))
+        return SpecError(self.place, expected, shown(part), _hint(self.text))
 
     def _check(self, node: ast.expr) -> None:
         """Accept boolean operators over comparisons, and nothing else."""
@@ -98,21 +160,22 @@ class Expression:
             raise self._fail(node)
 
     def _check_comparison(self, node: ast.Compare) -> None:
-        operands = [node.left, *node.comparators]
-        if not any(isinstance(operand, ast.Name) for operand in operands):
-            raise self._fail(node)
-        for op, right in zip(node.ops, node.comparators, strict=True):
+        for left, op, right in _steps(node):
             is_list = isinstance(right, ast.List | ast.Tuple)
-            if is_list != isinstance(op, ast.In | ast.NotIn) or isinstance(op, ast.Is | ast.IsNot):
+            if isinstance(op, ast.Is | ast.IsNot) or is_list != isinstance(op, ast.In | ast.NotIn):
                 raise self._fail(node)
-        for operand in operands:
-            self._check_operand(operand)
+            if not (isinstance(left, ast.Name) or (isinstance(right, ast.Name) and not is_list)):
+                raise self._fail(node)
+            self._check_value(left)
+            for element in right.elts if isinstance(right, ast.List | ast.Tuple) else [right]:
+                if is_list and isinstance(element, ast.Name):
+                    raise self._fail(element, "numbers or quoted text in a list")
+                self._check_value(element)
+            if isinstance(right, ast.List | ast.Tuple) and len({type(self._literal(e)) for e in right.elts}) > 1:
+                raise self._fail(right, "a list of numbers or a list of quoted text")
 
-    def _check_operand(self, node: ast.expr) -> None:
-        if isinstance(node, ast.List | ast.Tuple):
-            for element in node.elts:
-                self._literal(element)
-        elif not isinstance(node, ast.Name):
+    def _check_value(self, node: ast.expr) -> None:
+        if not isinstance(node, ast.Name):
             self._literal(node)
 
     def _literal(self, node: ast.expr) -> float | str:
@@ -121,52 +184,119 @@ class Expression:
             if isinstance(value, str):
                 raise self._fail(node)
             return -value
-        if isinstance(node, ast.Constant) and type(node.value) in (int, float, str):
-            return node.value  # type: ignore[return-value]
-        raise self._fail(node)
+        if not isinstance(node, ast.Constant) or type(node.value) not in (int, float, str):
+            raise self._fail(node)
+        if isinstance(node.value, str):
+            return node.value
+        try:
+            number = float(node.value)  # type: ignore[arg-type]
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise self._fail(node, "a number of ordinary size")
+        return number
 
-    def _value(self, node: ast.expr, frame: pd.DataFrame) -> Any:
+    def _pairs(self) -> Iterator[tuple[ast.expr, ast.cmpop, ast.expr]]:
+        for node in ast.walk(self._tree):
+            if isinstance(node, ast.Compare):
+                yield from _steps(node)
+
+    def _check_unquoted(self, node: ast.expr, other: ast.expr, columns: Mapping[str, Kind]) -> None:
+        """Say so when a text that a column can hold stands without its quotes."""
+        if isinstance(node, ast.Name) and node.id not in columns and isinstance(other, ast.Name):
+            values = columns.get(other.id, NUMBER).values or ()
+            if node.id in values:
+                raise SpecError(self.place, f"text between quotes: {node.id!r}", node.id)
+
+    def _check_pair(self, left: ast.expr, op: ast.cmpop, right: ast.expr, columns: Mapping[str, Kind]) -> None:
+        kinds = [self._kind(node, columns) for node in (left, right)]
+        if (kinds[0].kind == "number") != (kinds[1].kind == "number"):
+            part = ast.get_source_segment(self.text, right)
+            raise SpecError(self.place, _SAME_KIND, shown(f"{ast.unparse(left)} {_SIGNS[type(op)]} {part}"))
+        for node, kind in ((right, kinds[0]), (left, kinds[1])):
+            if isinstance(node, ast.Name):
+                continue
+            text = str(self._literal(node))
+            if kind.kind == "date" and not _DATE.match(text):
+                raise SpecError(self.place, 'a date "YYYY-MM-DD"', shown(text))
+            if kind.values is not None and text not in kind.values:
+                raise SpecError(self.place, one_of(kind.values, 30), shown(text), nearest(text, kind.values))
+
+    def _kind(self, node: ast.expr, columns: Mapping[str, Kind]) -> Kind:
+        if isinstance(node, ast.Name):
+            return columns[node.id]
+        return Kind("text") if isinstance(self._literal(node), str) else NUMBER
+
+    def _truth(self, node: ast.expr, frame: pd.DataFrame) -> _Truth:
         if isinstance(node, ast.BoolOp):
-            parts = [self._value(value, frame) for value in node.values]
-            join = np.logical_and if isinstance(node.op, ast.And) else np.logical_or
-            return join.reduce(parts)
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-            return ~self._value(node.operand, frame)
+            parts = [self._truth(value, frame) for value in node.values]
+            return _all(parts) if isinstance(node.op, ast.And) else _any(parts)
+        if isinstance(node, ast.UnaryOp):
+            inner = self._truth(node.operand, frame)
+            return _Truth(inner.no, inner.yes)
         assert isinstance(node, ast.Compare)
-        result = np.ones(len(frame), dtype=bool)
-        left = node.left
-        for op, right in zip(node.ops, node.comparators, strict=True):
-            result &= self._compare(node, left, op, right, frame)
-            left = right
-        return result
+        return _all([self._compare(left, op, right, frame) for left, op, right in _steps(node)])
 
-    def _compare(
-        self, node: ast.Compare, left: ast.expr, op: ast.cmpop, right: ast.expr, frame: pd.DataFrame
-    ) -> NDArray[np.bool_]:
-        a = self._operand(left, frame)
+    def _compare(self, left: ast.expr, op: ast.cmpop, right: ast.expr, frame: pd.DataFrame) -> _Truth:
+        a, known = self._operand(left, frame)
         if isinstance(right, ast.List | ast.Tuple):
             values = [self._literal(element) for element in right.elts]
-            self._same_kind(node, a, *values)
-            among = np.isin(a, np.array(values)) if values else np.zeros(len(frame), dtype=bool)
-            result = among if isinstance(op, ast.In) else ~among
-            return np.asarray(result, dtype=bool) & np.logical_not(pd.isna(a))
-        b = self._operand(right, frame)
-        self._same_kind(node, a, b)
-        result = np.broadcast_to(_COMPARISONS[type(op)](a, b), len(frame))
-        # NaN != 1 is true in floating point; a missing value answers no comparison here.
-        return np.asarray(result, dtype=bool) & np.logical_not(pd.isna(a)) & np.logical_not(pd.isna(b))
+            self._same_kind(a, *values)
+            answer = np.zeros(len(frame), dtype=bool)
+            for value in values:
+                answer |= a == value
+            if isinstance(op, ast.NotIn):
+                answer = ~answer
+        else:
+            b, b_known = self._operand(right, frame)
+            self._same_kind(a, b)
+            answer = np.asarray(np.broadcast_to(_COMPARISONS[type(op)](a, b), len(frame)), dtype=bool)
+            known = known & b_known
+        return _Truth(answer & known, ~answer & known)
 
-    def _operand(self, node: ast.expr, frame: pd.DataFrame) -> Any:
+    def _operand(self, node: ast.expr, frame: pd.DataFrame) -> tuple[Any, Any]:
+        """Return the values, missing ones filled, and where they are known."""
         if not isinstance(node, ast.Name):
-            return self._literal(node)
+            return self._literal(node), np.ones(len(frame), dtype=bool)
         column = frame[node.id]
+        known = column.notna().to_numpy(dtype=bool)
         if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
             # Single-precision columns are compared in double precision, as Stata does.
-            return column.to_numpy(dtype=np.float64, na_value=np.nan)
-        return column.to_numpy(dtype=object)
+            return column.to_numpy(dtype=np.float64, na_value=np.nan), known
+        if pd.api.types.is_datetime64_any_dtype(column):
+            column = column.dt.strftime("%Y-%m-%d")
+        return np.where(known, column.to_numpy(dtype=object), "").astype(str).astype(object), known
 
-    def _same_kind(self, node: ast.Compare, *values: Any) -> None:
+    def _same_kind(self, *values: Any) -> None:
         kinds = {isinstance(v, str) or (isinstance(v, np.ndarray) and v.dtype == object) for v in values}
         if len(kinds) > 1:
-            part = ast.get_source_segment(self.text, node)
-            raise SpecError(self.place, "numbers compared with numbers and text with quoted text", repr(part))
+            raise SpecError(self.place, _SAME_KIND, shown(self.text))
+
+
+_SIGNS: dict[type[ast.cmpop], str] = {
+    ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
+    ast.In: "in", ast.NotIn: "not in",
+}  # fmt: skip
+
+
+def _steps(node: ast.Compare) -> Iterator[tuple[ast.expr, ast.cmpop, ast.expr]]:
+    """Split ``1 < x < 3`` into its single comparisons."""
+    return zip([node.left, *node.comparators[:-1]], node.ops, node.comparators, strict=True)
+
+
+def _all(parts: Sequence[_Truth]) -> _Truth:
+    return _Truth(np.logical_and.reduce([p.yes for p in parts]), np.logical_or.reduce([p.no for p in parts]))
+
+
+def _any(parts: Sequence[_Truth]) -> _Truth:
+    return _Truth(np.logical_or.reduce([p.yes for p in parts]), np.logical_and.reduce([p.no for p in parts]))
+
+
+def _hint(text: str) -> str:
+    """Guess at the usual slips."""
+    bare = re.sub(r"\"[^\"]*\"|'[^']*'", "", text)
+    if re.search(r"(?<![<>=!:])=(?!=)", bare):
+        return "Equality is written =="
+    if re.search(r"[&|]|<>", bare):
+        return "Comparisons are joined by and, or, not; unequal is written !="
+    return ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
@@ -12,12 +12,13 @@ from typing import Any
 
 import yaml
 
-from coalition_exit.coding.expressions import Expression
-from coalition_exit.errors import SpecError, nearest, one_of
-from coalition_exit.record.codebook import load_codebook
+from coalition_exit.coding.expressions import NUMBER, Expression, Kind
+from coalition_exit.errors import SpecError, nearest, one_of, shown
+from coalition_exit.record.codebook import Column, load_codebook
 
-_WINDOWED = re.compile(r"(?P<stem>[a-z]+?)(?P<window>\d+)\Z")
+_WINDOWED = re.compile(r"(?P<stem>[a-z]+?)(?P<window>[1-9][0-9]{0,5})\Z")
 SMALLEST_WINDOW, LARGEST_WINDOW = 15, 120
+_LISTED = "coalition-exit data describe lists them"
 # The parameter that holds an expression over the columns of exits.csv.
 EXPRESSION = "where"
 
@@ -67,8 +68,8 @@ class Rule:
         merged = dict(self.parameters)
         for key, value in changes.items():
             if key not in merged:
-                hint = nearest(key, merged)
-                raise SpecError(f"{place} > {key}", one_of(merged), repr(key), hint)
+                expected = one_of(merged) if merged else f"no parameter ({self.name} has none)"
+                raise SpecError(f"{place} > {key}", expected, shown(key), nearest(key, merged))
             self._check(f"{place} > {key}", key, value)
             merged[key] = value
         return replace(self, parameters=MappingProxyType(merged))
@@ -77,12 +78,12 @@ class Rule:
         _check_kind(place, self.parameters[key], value)
         allowed = self.allowed.get(key)
         if isinstance(allowed, list) and value not in allowed:
-            raise SpecError(place, one_of(allowed), repr(value), nearest(str(value), allowed))
+            raise SpecError(place, one_of(allowed), shown(value), nearest(str(value), allowed))
         if isinstance(allowed, dict) and not allowed["min"] <= value <= allowed["max"]:
-            raise SpecError(place, f"a number from {allowed['min']} to {allowed['max']}", repr(value))
+            raise SpecError(place, f"a number from {allowed['min']} to {allowed['max']}", shown(value))
         if key == EXPRESSION:
-            table = load_codebook().tables["exits"]
-            Expression(str(value), place).check_names(table.column_names)
+            columns = load_codebook().tables["exits"].columns
+            Expression(str(value), place).check_columns({column.name: _kind_of(column) for column in columns})
 
     @property
     def identity(self) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -105,15 +106,17 @@ class RuleBook:
         """
         if variable in self.defaults:
             return self.rules[self.defaults[variable]]
+        family, window = self._family(variable)
+        if family is None or window is None or not SMALLEST_WINDOW <= window <= LARGEST_WINDOW:
+            return None
+        return _for_variable(self.rules[family].with_parameters({"window": window}, variable), variable)
+
+    def _family(self, variable: str) -> tuple[str | None, int | None]:
+        """Return the rule of the family a name such as ctrend60 belongs to, and its window."""
         match = _WINDOWED.match(variable)
         if match is None:
-            return None
-        family = self.defaults.get(match["stem"] + "{window}")
-        window = int(match["window"])
-        if family is None or not SMALLEST_WINDOW <= window <= LARGEST_WINDOW or match["window"][0] == "0":
-            return None
-        rule = self.rules[family].with_parameters({"window": window}, variable)
-        return replace(rule, variable=variable, label=rule.label.format(window=window))
+            return None, None
+        return self.defaults.get(match["stem"] + "{window}"), int(match["window"])
 
     @property
     def variables(self) -> list[str]:
@@ -123,6 +126,18 @@ class RuleBook:
     def describe_variables(self) -> list[str]:
         """Names for messages: families with their main window."""
         return [v.replace("{window}", "60") for v in self.defaults]
+
+    def unknown_variable(self, variable: str, place: str, others: Iterable[str] = ()) -> SpecError:
+        """Return the error for a name that no rule codes; ``others`` are further valid names."""
+        family, _ = self._family(variable)
+        if family is not None:
+            expected = f"a window from {SMALLEST_WINDOW} to {LARGEST_WINDOW} days in the name"
+            hint = f"Other windows: coding: {{{variable}: {{rule: {family}, window: DAYS}}}}"
+            return SpecError(place, expected, shown(variable), hint)
+        windows = [v.replace("{window}", str(w)) for v in self.defaults for w in range(SMALLEST_WINDOW, 121, 15)]
+        hint = nearest(variable, dict.fromkeys([*others, *windows]))
+        names = one_of([*others, *self.describe_variables()], 60)
+        return SpecError(place, f"a variable ({_LISTED})" if hint else names, shown(variable), hint)
 
     def resolve(self, variable: str, choice: str | Mapping[str, Any] | None, place: str) -> Rule:
         """Return the rule that a specification chose for a variable.
@@ -145,33 +160,58 @@ class RuleBook:
         default = self.default_for(variable)
         if choice is None:
             if default is None:
-                names = self.describe_variables()
-                raise SpecError(place, one_of(names, 60), repr(variable), nearest(variable, names))
+                raise self.unknown_variable(variable, place)
             return default
-        changes = {} if isinstance(choice, str) else {k: v for k, v in choice.items() if k != "rule"}
-        name = choice if isinstance(choice, str) else choice.get("rule")
-        rule = default
-        if name is not None:
-            if name not in self.rules:
-                at = place if isinstance(choice, str) else f"{place} > rule"
-                raise SpecError(at, one_of(self.rules, 60), repr(name), nearest(str(name), self.rules))
-            rule = self.rules[str(name)]
+        if not isinstance(choice, str | Mapping):
+            raise SpecError(place, "the name of a rule, or changed parameters {name: value}", shown(choice))
+        rule = self._named_rule(variable, choice, place) or default
         if rule is None:
-            raise SpecError(place, "a rule (rule: NAME), since no rule codes this variable by default", repr(variable))
-        return replace(rule.with_parameters(changes, place), variable=variable)
+            hint = nearest(variable, self.describe_variables())
+            raise SpecError(place, "a rule (rule: NAME), since none codes it by default", shown(variable), hint)
+        changes = {} if isinstance(choice, str) else {key: value for key, value in choice.items() if key != "rule"}
+        return _for_variable(rule.with_parameters(changes, place), variable)
+
+    def _named_rule(self, variable: str, choice: str | Mapping[str, Any], place: str) -> Rule | None:
+        name = choice if isinstance(choice, str) else choice.get("rule")
+        if name is None:
+            return None
+        if name not in self.rules:
+            at, hint = place if isinstance(choice, str) else f"{place} > rule", nearest(str(name), self.rules)
+            expected = "a rule (coalition-exit rules lists them)" if hint else one_of(self.rules, 60)
+            raise SpecError(at, expected, shown(name), hint)
+        rule = self.rules[str(name)]
+        family, window = self._family(variable)
+        if family is not None and "{window}" in rule.variable:
+            # The number in the name is the window, whichever rule of the family codes it.
+            rule = rule.with_parameters({"window": window}, place)
+        return rule
+
+
+def _for_variable(rule: Rule, variable: str) -> Rule:
+    label = rule.label.replace("{window}", str(rule.parameters.get("window", "")))
+    return replace(rule, variable=variable, label=label)
+
+
+def _kind_of(column: Column) -> Kind:
+    """Say what a column of the record holds."""
+    if column.type in ("int", "number"):
+        return NUMBER
+    return Kind("date" if column.type == "date" else "text", column.values)
 
 
 def _check_kind(place: str, old: object, new: object) -> None:
-    number = (int, float)
     if isinstance(old, bool) or isinstance(new, bool):
         fits = isinstance(old, bool) and isinstance(new, bool)
-    elif isinstance(old, number):
-        fits = isinstance(new, number)
+    elif isinstance(old, int):
+        fits = isinstance(new, int)
+    elif isinstance(old, float):
+        fits = isinstance(new, int | float)
     else:
         fits = isinstance(new, type(old))
     if not fits:
-        kind = "true or false" if isinstance(old, bool) else "a number" if isinstance(old, number) else "text"
-        raise SpecError(place, kind, repr(new))
+        kinds = ((bool, "true or false"), (int, "a whole number"), (float, "a number"))
+        kind = next((text for kind, text in kinds if isinstance(old, kind)), "text")
+        raise SpecError(place, kind, shown(new))
 
 
 def _rule(name: str, entry: Mapping[str, Any]) -> Rule:

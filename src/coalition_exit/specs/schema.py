@@ -2,13 +2,48 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
 
-Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=80)]
+from coalition_exit.coding.rules import load_rules
+
+KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
+# Control characters would garble a terminal, and no table can hold them.
+TEXT_PATTERN = r"^[^\x00-\x08\x0B-\x1F\x7F-\x9F]*$"
+# Names that Windows keeps for devices, whatever their ending.
+RESERVED = ("con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10)))
+
+
+def _not_reserved(name: str) -> str:
+    if name.lower() in RESERVED:
+        raise PydanticCustomError("reserved", "a name that Windows does not keep for itself")
+    return name
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+Key = Annotated[str, StringConstraints(pattern=KEY_PATTERN, max_length=80)]
+Table = Annotated[Key, AfterValidator(_not_reserved)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=80)]
-Text = Annotated[str, StringConstraints(max_length=2000)]
+Coded = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=80)]
+Label = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=120, pattern=TEXT_PATTERN),
+    AfterValidator(_one_line),
+]
+Text = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=2000, pattern=TEXT_PATTERN),
+    AfterValidator(_one_line),
+]
+Filter = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 Parameter = bool | int | float | str
 RuleChoice = str | dict[str, Parameter]
 Statistic = Literal["n_obs", "n_subject", "n_event", "n_cluster", "loglik"]
@@ -31,10 +66,12 @@ class ModelDefaults(_Strict):
 
     failure: Name | None = Field(None, description="Outcome, 1 on the day of the event: withdraw, volunt")
     covariates: list[Name] | None = Field(None, description="Variables on the right-hand side, in order")
-    sample: list[Text] | None = Field(
-        None, description="Comparisons that keep a row, all of which must hold: warnum not in [106, 139]"
+    sample: list[Filter] | None = Field(
+        None,
+        description="Comparisons that keep a row, all of which must hold, e.g. warnum not in [106, 139]; "
+        "a model's own list takes the place of the default one",
     )
-    coding: dict[Name, RuleChoice] | None = Field(
+    coding: dict[Coded, RuleChoice] | None = Field(
         None, description="Coding rules that depart from the article's: variable -> rule name or parameters"
     )
     estimator: Literal["cox"] | None = Field(None, description="Estimator; cox by default")
@@ -46,8 +83,8 @@ class ModelEntry(ModelDefaults):
     """One model, a column of the table."""
 
     key: Key = Field(description="Short name used in the output files")
-    label: Text | None = Field(None, description="Column head; the key by default")
-    group: Text | None = Field(None, description="Head that spans neighbouring columns of the same group")
+    label: Label | None = Field(None, description="Column head; the key by default")
+    group: Label | None = Field(None, description="Head that spans neighbouring columns of the same group")
     add: list[Name] | None = Field(None, description="Variables added to the default covariates")
     drop: list[Name] | None = Field(None, description="Variables left out of the default covariates")
     replace: dict[Name, Name] | None = Field(None, description="Default covariate -> variable in its place")
@@ -65,17 +102,76 @@ class Layout(_Strict):
 class SpecFile(_Strict):
     """A specification: one table of models, its labels and its layout."""
 
-    table: Key = Field(description="Name of the table; output files bear it")
+    table: Table = Field(description="Name of the table; output files bear it")
     title: Text = Field(description="Title of the table")
     description: Text | None = Field(None, description="What the table is for")
     data: Literal["auto", "record"] | None = Field(None, description="Data source; auto by default")
     defaults: ModelDefaults | None = Field(None, description="What holds for every model")
     models: list[ModelEntry] = Field(min_length=1, description="The models, one a column")
-    labels: dict[Name, Text] | None = Field(None, description="Names of variables in tables and figures")
+    labels: dict[Name, Label] | None = Field(None, description="Names of variables in tables and figures")
     layout: Layout | None = Field(None, description="Order of rows, statistics, note")
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a specification file."""
-    schema = SpecFile.model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "coalition-exit specification"} | schema
+    """Return the JSON Schema of a specification file, for editors.
+
+    Variables and rules that ship are offered by name; others are allowed, since the trends' windows
+    and a file's own variables are too many to list. `load_spec` checks them all.
+    """
+    schema = _without_noise(SpecFile.model_json_schema())
+    book = load_rules()
+    name = {"type": "string", "minLength": 1, "maxLength": 80}
+    variable = {"anyOf": [{"enum": book.describe_variables()}, name]}
+    choice = _offer_rules(schema, list(book.rules), book.describe_variables())
+    for part in ("ModelDefaults", "ModelEntry"):
+        fields = schema["$defs"][part]["properties"]
+        fields["failure"]["anyOf"][0] = {"$ref": "#/$defs/Variable"}
+        for list_of_names in {"covariates", "add", "drop"} & fields.keys():
+            fields[list_of_names]["anyOf"][0]["items"] = {"$ref": "#/$defs/Variable"}
+    definitions = schema.pop("$defs") | {"RuleChoice": choice, "Variable": variable}
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "coalition-exit specification",
+        "description": schema.pop("description"),
+        "type": schema.pop("type"),
+    }
+    return {**head, **schema, "$defs": dict(sorted(definitions.items()))}
+
+
+def _offer_rules(schema: dict[str, Any], rules: list[str], variables: list[str]) -> dict[str, Any]:
+    """Name rules and variables in the schema of ``coding``; return the schema of one choice."""
+    choice: dict[str, Any] = {}
+    for part in ("ModelDefaults", "ModelEntry"):
+        coding = schema["$defs"][part]["properties"]["coding"]["anyOf"][0]
+        choice = coding["patternProperties"][NAME_PATTERN]
+        reference = {"$ref": "#/$defs/RuleChoice"}
+        coding["properties"] = dict.fromkeys(variables, reference)
+        coding["patternProperties"] = {NAME_PATTERN: reference}
+        coding["additionalProperties"] = False
+    choice["anyOf"][0] = {"enum": rules}
+    choice["anyOf"][1]["properties"] = {"rule": {"enum": rules}}
+    return choice
+
+
+def _without_noise(node: Any, are_names: bool = False) -> Any:
+    """Leave out titles that repeat the names of fields, and defaults that say nothing."""
+    if isinstance(node, list):
+        return [_without_noise(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    noise = set() if are_names else {key for key in node if key == "title" or (key == "default" and node[key] is None)}
+    return {key: _without_noise(node[key], key in ("properties", "$defs")) for key in node if key not in noise}
+
+
+def schema_path() -> Path:
+    """Return where the JSON Schema stands that ships with the package."""
+    return Path(__file__).with_name("schema.json")
+
+
+def schema_text() -> str:
+    """Return the text of that file."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    schema_path().write_text(schema_text(), encoding="utf-8", newline="\n")

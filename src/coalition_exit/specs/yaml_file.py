@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import hashlib
 import re
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -10,10 +12,17 @@ from typing import Any
 
 import yaml
 
-from coalition_exit.errors import SpecError
+from coalition_exit.errors import SpecError, shown
 
 Path_ = tuple[str | int, ...]
 _MOST_BYTES = 2_000_000
+_MOST_LEVELS = 50
+# Letters of a key that a message shows.
+_MOST_LETTERS = 60
+# Anchors let a short file stand for an endless one; no specification has this many entries.
+_MOST_ENTRIES = 100_000
+_MOST_DIGITS = 18
+_PLAIN = "tag:yaml.org,2002:"
 
 
 @dataclass(frozen=True)
@@ -25,12 +34,22 @@ class YamlFile:
     lines: dict[Path_, int]
     raw: bytes
 
+    @property
+    def sha256(self) -> str:
+        """Hash of the text; a byte order mark and Windows line ends do not change it."""
+        return hashlib.sha256(self.raw.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")).hexdigest()
+
+    def line(self, path: Path_) -> int:
+        """Return the line of a key path, or of what encloses it; 0 for the whole file."""
+        return next((self.lines[path[:k]] for k in range(len(path), 0, -1) if path[:k] in self.lines), 0)
+
     def place(self, path: Path_) -> str:
         """Return "file, line 12 > models[2] > ties" for a key path; lists count from 1."""
-        line = next((self.lines[path[:k]] for k in range(len(path), 0, -1) if path[:k] in self.lines), None)
-        text = self.name if line is None else f"{self.name}, line {line}"
+        line = self.line(path)
+        text = f"{self.name}, line {line}" if line else self.name
         for part in path:
-            text += f"[{part + 1}]" if isinstance(part, int) else f" > {part}"
+            name = part if isinstance(part, int) or len(part) <= _MOST_LETTERS else f"{part[:_MOST_LETTERS]}..."
+            text += f"[{name + 1}]" if isinstance(name, int) else f" > {name}"
         return text
 
 
@@ -40,7 +59,9 @@ class _Loader(yaml.SafeLoader):
 
 _Loader.yaml_implicit_resolvers = {
     letter: [
-        (tag, rule) for tag, rule in resolvers if tag.rsplit(":", 1)[1] not in ("bool", "float", "int", "timestamp")
+        (tag, rule)
+        for tag, rule in resolvers
+        if tag.rsplit(":", 1)[1] not in ("bool", "float", "int", "timestamp", "value")
     ]
     for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
@@ -55,6 +76,8 @@ for _tag, _pattern in _SCALARS.items():
 
 
 def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
+    if len(node.value) > _MOST_DIGITS:
+        raise yaml.constructor.ConstructorError(None, None, "a number of too many digits", node.start_mark)
     return int(loader.construct_scalar(node))
 
 
@@ -72,54 +95,107 @@ def read_yaml(path: str | Path) -> YamlFile:
     """
     path = Path(path)
     try:
-        raw = path.read_bytes()
-    except OSError as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else (error.strerror or str(error))
-        raise SpecError(str(path), "a readable specification file", reason) from None
+        with path.open("rb") as file:
+            raw = file.read(_MOST_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SpecError(str(path), "a readable specification file", reason.lower()) from None
     if len(raw) > _MOST_BYTES:
-        raise SpecError(str(path), f"a specification of at most {_MOST_BYTES} bytes", f"{len(raw)} bytes")
+        raise SpecError(str(path), f"a specification of at most {_MOST_BYTES} bytes", "a longer one")
     return parse_yaml(raw, str(path))
 
 
 def parse_yaml(raw: bytes, name: str) -> YamlFile:
     """Parse YAML from bytes; ``name`` stands for the file in messages."""
+    text = _decode(raw, name)
     try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SpecError(name, "UTF-8 text", f"a byte that is none at position {error.start}") from None
-    loader = _Loader(text)
-    try:
+        loader = _Loader(text)
         node = loader.get_single_node()
-        lines: dict[Path_, int] = {}
+        walk = _Walk(loader, name)
         if node is not None:
-            _walk(node, (), lines, name)
+            walk.visit(node, (), 0)
         content = loader.construct_document(node) if node is not None else None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise SpecError(f"{name}, line {line}", "text", f"the control character U+{error.character:04X}") from None
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f"{name}, line {mark.line + 1}" if mark else name
-        raise SpecError(place, "plain YAML", " ".join(str(error.problem).split())) from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise _syntax_error(error, text, name) from None
+    except RecursionError:
+        raise SpecError(name, f"nesting of at most {_MOST_LEVELS} levels", "more") from None
+    except ValueError as error:
         raise SpecError(name, "plain YAML", str(error).split("\n")[0]) from None
-    finally:
-        loader.dispose()
-    return YamlFile(name, content, lines, raw)
+    return YamlFile(name, content, walk.lines, raw)
 
 
-def _walk(node: yaml.Node, path: Path_, lines: dict[Path_, int], name: str, depth: int = 0) -> None:
-    """Note the line of every key and refuse keys given twice."""
-    lines.setdefault(path, node.start_mark.line + 1)
-    if depth > 50:
-        raise SpecError(name, "nesting of at most 50 levels", "more")
-    if isinstance(node, yaml.MappingNode):
+def _decode(raw: bytes, name: str) -> str:
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        got = f"the byte {raw[error.start]:#04x}"
+        raise SpecError(f"{name}, line {line}", "UTF-8 text", got, "Save the file as UTF-8") from None
+
+
+def _syntax_error(error: yaml.MarkedYAMLError, text: str, name: str) -> SpecError:
+    problem = " ".join(str(error.problem).split())
+    mark = error.problem_mark or error.context_mark
+    number = mark.line if mark else 0
+    line = text.splitlines()[number] if number < len(text.splitlines()) else ""
+    hint = ""
+    if "\t" in line[: len(line) - len(line.lstrip())] or "'\\t'" in problem:
+        hint = "Indent with spaces, not with tabs"
+    elif problem.startswith("mapping values are not allowed"):
+        problem, hint = "a ':' where none can stand", "Text that holds a colon stands between quotes"
+    elif problem.startswith(("found undefined alias", "found character")):
+        hint = "Text that begins with a special letter stands between quotes"
+    found = re.sub(r".*but found |^found ", "", problem).replace("'<stream end>'", "the end of the file")
+    return SpecError(f"{name}, line {number + 1}", "plain YAML", found, hint)
+
+
+class _Walk:
+    """One pass over the document: notes lines, refuses tags, keys given twice and endless files."""
+
+    def __init__(self, loader: _Loader, name: str) -> None:
+        self.resolve: Any = loader.resolve
+        self.name, self.entries = name, 0
+        self.lines: dict[Path_, int] = {}
+
+    def visit(self, node: yaml.Node, path: Path_, depth: int) -> None:
+        line = node.start_mark.line + 1
+        self.lines.setdefault(path, line)
+        self.entries += 1
+        if depth > _MOST_LEVELS:
+            raise SpecError(f"{self.name}, line {line}", f"nesting of at most {_MOST_LEVELS} levels", "more")
+        if self.entries > _MOST_ENTRIES:
+            raise SpecError(f"{self.name}, line {line}", f"at most {_MOST_ENTRIES} entries", "more")
+        self._check_tag(node, line)
+        if isinstance(node, yaml.MappingNode):
+            self._visit_keys(node, path, depth)
+        elif isinstance(node, yaml.SequenceNode):
+            for k, value in enumerate(node.value):
+                self.visit(value, (*path, k), depth + 1)
+
+    def _visit_keys(self, node: yaml.MappingNode, path: Path_, depth: int) -> None:
         seen: set[Hashable] = set()
         for key, value in node.value:
-            label = str(key.value)
             line = key.start_mark.line + 1
-            if label in seen and label != "<<":
-                raise SpecError(f"{name}, line {line}", "each key once", f"{label!r} twice")
-            seen.add(label)
-            lines[(*path, label)] = line
-            _walk(value, (*path, label), lines, name, depth + 1)
-    elif isinstance(node, yaml.SequenceNode):
-        for k, value in enumerate(node.value):
-            _walk(value, (*path, k), lines, name, depth + 1)
+            place = f"{self.name}, line {line}"
+            if not isinstance(key, yaml.ScalarNode):
+                raise SpecError(place, "a word as key", "a list or keys with values")
+            self._check_tag(key, line)
+            if key.value in seen:
+                inside = YamlFile(place, None, {}, b"").place(path)
+                raise SpecError(inside, "each key once", f"{shown(key.value)} twice")
+            seen.add(key.value)
+            self.lines[(*path, key.value)] = line
+            self.visit(value, (*path, key.value), depth + 1)
+
+    def _check_tag(self, node: yaml.Node, line: int) -> None:
+        """Refuse tags such as ``!!python/name``, and ``!!float`` on what is no number."""
+        if isinstance(node, yaml.ScalarNode):
+            plain = {f"{_PLAIN}str", self.resolve(yaml.ScalarNode, node.value, (True, False))}
+        else:
+            plain = {f"{_PLAIN}map", f"{_PLAIN}seq"}
+        if node.tag not in plain:
+            tag = node.tag.replace(_PLAIN, "!!")
+            raise SpecError(f"{self.name}, line {line}", "plain values without tags", shown(tag))

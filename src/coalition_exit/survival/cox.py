@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +16,9 @@ from coalition_exit.survival.partial import PartialLikelihood
 from coalition_exit.survival.risksets import RiskSets, prepare_risk_sets
 from coalition_exit.survival.solver import Solution, maximize
 from coalition_exit.survival.state import CoxState
-from coalition_exit.survival.surv import Floats, check_episodes
-from coalition_exit.survival.vcov import CORRECTIONS, cluster_sandwich, correction_factor, sum_by_cluster
+from coalition_exit.survival.surv import Floats, Integers, check_episodes
+from coalition_exit.survival.timevarying import TimeFunction, expand_design
+from coalition_exit.survival.vcov import CORRECTIONS, cluster_sandwich, correction_factor
 
 TIES = ("breslow", "efron")
 
@@ -66,6 +68,7 @@ class CoxPH:
         weights: str | ArrayLike | None = None,
         offset: str | ArrayLike | None = None,
         missing: str = "error",
+        tt: Mapping[str, TimeFunction] | None = None,
     ) -> CoxFit:
         """Fit the model.
 
@@ -85,6 +88,9 @@ class CoxPH:
             Case weights (>= 0) and an offset in the linear predictor.
         missing
             "error" refuses missing values; "drop" leaves the rows out and counts them.
+        tt
+            Functions for terms ``tt(x, name)`` in the formula, by name: g(t), which multiplies x, or f(x, t), which
+            gives the covariate; both of arrays. "log", "identity" and "sqrt" are known.
 
         Returns
         -------
@@ -99,7 +105,7 @@ class CoxPH:
             monotone likelihood, no convergence.
         """
         design = build_design(
-            formula, data, id=id, cluster=cluster, weights=weights, offset=offset, missing=missing
+            formula, data, id=id, cluster=cluster, weights=weights, offset=offset, missing=missing, tt=tt or {}
         )
         return self.fit_design(design, formula=formula)
 
@@ -146,18 +152,26 @@ class CoxPH:
 
 def _likelihood(design: Design, risk_sets: RiskSets, ties: str) -> tuple[PartialLikelihood, Floats]:
     rows = risk_sets.rows
-    x = np.ascontiguousarray(design.x[rows])
     weights = None if design.weights is None else design.weights[rows]
-    # Centring leaves every estimate as it is and keeps exp() and the sums in range.
-    center = np.average(x, axis=0, weights=weights)
     offset = None if design.offset is None else design.offset[rows]
-    return PartialLikelihood(risk_sets, x - center, weights, offset, ties), center
+    x, center = _centered_rows(design.x, rows, weights)
+    return PartialLikelihood(risk_sets, x, weights, offset, ties), center
+
+
+def _centered_rows(x: Floats, rows: Integers, weights: Floats | None) -> tuple[Floats, Floats]:
+    """Copy the rows at risk, each row contiguous, less their mean; return the copy and the mean."""
+    chosen = np.take(x, rows, axis=0) if x.flags.c_contiguous else np.ascontiguousarray(x[rows])
+    # Centring leaves every estimate as it is and keeps exp() and the sums in range.
+    if not len(rows):
+        return chosen, np.zeros(x.shape[1])
+    center = chosen.mean(axis=0) if weights is None else (weights @ chosen) / weights.sum()
+    chosen -= center
+    return chosen, center
 
 
 def _robust(
     likelihood: PartialLikelihood, solution: Solution, design: Design, risk_sets: RiskSets, factor: float
 ) -> Floats:
     assert design.cluster is not None and design.n_cluster is not None
-    residuals = likelihood.score_residuals(solution.at) * likelihood.weights[:, None]
-    summed = sum_by_cluster(residuals, design.cluster[risk_sets.rows], design.n_cluster)
+    summed = likelihood.cluster_scores(solution.at, design.cluster[risk_sets.rows], design.n_cluster)
     return cluster_sandwich(solution.inverse, summed, factor)

@@ -15,6 +15,7 @@ Therneau and Grambsch (2000), Modeling Survival Data, chapters 3 and 7.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,10 @@ from numpy.typing import NDArray
 
 from coalition_exit.survival.risksets import RiskSets
 from coalition_exit.survival.surv import Floats, Integers
+
+
+# Rows per block of a Gram matrix: a block and its weighted copy stay in the cache.
+_BLOCK = 8192
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +66,8 @@ class Evaluation:
         Increment of the baseline hazard at each step, on the scale of ``risk``.
     mean : shape (S, p)
         Weighted mean of the covariates over the risk set of each step.
+    shift : float
+        Largest linear predictor, taken out of ``risk`` to keep exp() in range.
     """
 
     loglik: float
@@ -92,35 +99,52 @@ class PartialLikelihood:
     ) -> None:
         self.risk_sets, self.x, self.ties = risk_sets, x, ties
         m = len(risk_sets.rows)
-        self.weights = np.ones(m) if weights is None else weights
+        self._unit = weights is None
+        self.weights: Floats = np.broadcast_to(np.float64(1.0), m) if weights is None else weights
         self.offset = offset
         self.event_weight = np.where(risk_sets.event, self.weights, 0.0)
         self.steps = _steps(risk_sets, self.event_weight, ties)
         self._by_time = np.flatnonzero(np.diff(self.steps.at, prepend=-1)) if len(self.steps.at) else self.steps.at
+        empty = np.flatnonzero(self.steps.weight == 0)
+        self._empty = empty if len(empty) else None
+
+    @property
+    def total_weight(self) -> float:
+        """Weight of all events."""
+        return float(self.steps.weight.sum())
 
     def evaluate(self, beta: Floats) -> Evaluation:
-        """Evaluate at ``beta``, shape (p,)."""
+        """Evaluate at ``beta``, shape (p,).
+
+        Where exp() leaves the range of floating point the log-likelihood is not finite.
+        """
         rs, steps, x = self.risk_sets, self.steps, self.x
-        eta = x @ beta
+        log_risk = x @ beta
         if self.offset is not None:
-            eta = eta + self.offset
-        shift = float(eta.max()) if len(eta) else 0.0
-        risk = np.exp(eta - shift)
-        weighted = self.weights * risk
-        s0, s1 = rs.sum_at_risk(weighted), rs.sum_at_risk(weighted[:, None] * x)
-        denominator, numerator = s0[steps.at], s1[steps.at]
+            log_risk += self.offset
+        shift = float(log_risk.max()) if len(log_risk) else 0.0
+        log_risk -= shift
+        risk = np.exp(log_risk)
+        weighted = risk if self._unit else self.weights * risk
+        denominator, mean = rs.sum_at_risk(weighted), rs.weighted_sum_at_risk(weighted, x)
         if self.ties == "efron":
-            e0, e1 = rs.sum_events(weighted), rs.sum_events(weighted[:, None] * x)
-            denominator = denominator - steps.fraction * e0[steps.at]
-            numerator = numerator - steps.fraction[:, None] * e1[steps.at]
-        mean = numerator / denominator[:, None]
-        hazard = steps.weight / denominator
-        loglik = float(self.event_weight @ (eta - shift) - steps.weight @ np.log(denominator))
-        expected = weighted * self._cumulate(hazard)
-        if self.ties == "efron":
-            expected -= np.where(rs.event, weighted * self._per_time(hazard * steps.fraction)[rs.last], 0.0)
-        score = x.T @ (self.event_weight - expected)
-        information = (x * expected[:, None]).T @ x - (mean * steps.weight[:, None]).T @ mean
+            taken, taken_x = rs.sum_events(weighted), rs.sum_events(x, weighted)
+            denominator = denominator[steps.at] - steps.fraction * taken[steps.at]
+            mean = mean[steps.at] - steps.fraction[:, None] * taken_x[steps.at]
+        if self._empty is not None:
+            # Event times of weight 0 may have a risk set of weight 0, which must not give 0 / 0.
+            denominator[self._empty] = 1.0
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            mean /= denominator[:, None]
+            hazard = steps.weight / denominator
+            loglik = float(self.event_weight @ log_risk - steps.weight @ np.log(denominator))
+            expected = rs.accumulate(self._per_time(hazard))
+            expected *= weighted
+            if self.ties == "efron":
+                events = rs.event
+                expected[events] -= weighted[events] * self._per_time(hazard * steps.fraction)[rs.last[events]]
+            information = gram(x, expected) - gram(mean, steps.weight)
+            score = (self.event_weight - expected) @ x
         return Evaluation(loglik, score, information, risk, hazard, mean, shift)
 
     def score_residuals(self, at: Evaluation) -> Floats:
@@ -128,18 +152,54 @@ class PartialLikelihood:
 
         Weighted by the case weights they sum to the score (to zero at the maximum).
         """
-        rs, steps, x = self.risk_sets, self.steps, self.x
+        return self._score_residuals(at)(slice(None))
+
+    def cluster_scores(self, at: Evaluation, cluster: Integers, n_cluster: int) -> Floats:
+        """Sum the weighted score residuals within clusters: shape (n_cluster, p).
+
+        ``cluster`` is the code of each row at risk, shape (m,). Rows are done in blocks, so that no second array of
+        the size of the covariates is made.
+        """
+        m, p = self.x.shape
+        total = np.zeros((n_cluster, p))
+        residuals = self._score_residuals(at)
+        for begin in range(0, m, _BLOCK):
+            part = slice(begin, begin + _BLOCK)
+            residual = residuals(part)
+            if not self._unit:
+                residual *= self.weights[part, None]
+            codes, count = cluster[part], n_cluster
+            if n_cluster > _BLOCK:
+                here, codes = np.unique(codes, return_inverse=True)
+                count = len(here)
+            sums = [np.bincount(codes, weights=column, minlength=count) for column in residual.T]
+            total[here if n_cluster > _BLOCK else slice(None)] += np.column_stack(sums) if p else 0.0
+        return total
+
+    def _score_residuals(self, at: Evaluation) -> Callable[[slice], Floats]:
+        """Return a function that gives the score residuals of a slice of the rows."""
+        rs, steps = self.risk_sets, self.steps
+        efron = self.ties == "efron"
         step_mean = at.hazard[:, None] * at.mean
-        residual = -at.risk[:, None] * (x * self._cumulate(at.hazard)[:, None] - self._cumulate(step_mean))
-        events = np.flatnonzero(rs.event)
-        when = rs.last[events]
-        mean = self._per_time(at.mean / steps.count[:, None])[when]
-        residual[events] += x[events] - mean
-        if self.ties == "efron":
-            taken = self._per_time(at.hazard * steps.fraction)[when]
-            taken_mean = self._per_time(step_mean * steps.fraction[:, None])[when]
-            residual[events] += at.risk[events, None] * (x[events] * taken[:, None] - taken_mean)
-        return residual
+        hazard, mean_hazard = (rs.accumulator(self._per_time(values)) for values in (at.hazard, step_mean))
+        event_mean = self._per_time(at.mean / steps.count[:, None]) if efron else at.mean
+        if efron:
+            taken = self._per_time(at.hazard * steps.fraction)
+            taken_mean = self._per_time(step_mean * steps.fraction[:, None])
+
+        def residuals(part: slice) -> Floats:
+            x, risk = self.x[part], at.risk[part, None]
+            residual = mean_hazard(part)
+            residual -= x * hazard(part)[:, None]
+            residual *= risk
+            events = np.flatnonzero(rs.event[part])
+            when, own = rs.last[part][events], x[events]
+            residual[events] += own - event_mean[when]
+            if efron:
+                residual[events] += risk[events] * (own * taken[when, None] - taken_mean[when])
+            return residual
+
+        return residuals
 
     def _per_time(self, values: Floats) -> Floats:
         """Sum a quantity per step over the steps of each event time."""
@@ -149,6 +209,15 @@ class PartialLikelihood:
 
     def _cumulate(self, values: Floats) -> Floats:
         return self.risk_sets.accumulate(self._per_time(values))
+
+
+def gram(x: Floats, weights: Floats) -> Floats:
+    """Return x' diag(weights) x, shape (p, p), in blocks of rows."""
+    total = np.zeros((x.shape[1], x.shape[1]))
+    for begin in range(0, len(x), _BLOCK):
+        part = x[begin : begin + _BLOCK]
+        total += (part * weights[begin : begin + _BLOCK, None]).T @ part
+    return total
 
 
 def _steps(rs: RiskSets, event_weight: Floats, ties: str) -> Steps:

@@ -1,26 +1,53 @@
-"""Newton's method for the partial likelihood, and the reasons for which it has no maximum."""
+"""Newton's method for the partial likelihood, and the covariates for which it cannot work."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import scipy.linalg
-import scipy.optimize
 
 from coalition_exit.errors import FitError
-from coalition_exit.survival.partial import Evaluation, PartialLikelihood
+from coalition_exit.survival.monotone import check_monotone
+from coalition_exit.survival.partial import Evaluation
 from coalition_exit.survival.risksets import RiskSets
-from coalition_exit.survival.surv import Floats
+from coalition_exit.survival.surv import Floats, Integers
+
+__all__ = ["Likelihood", "Solution", "check_information", "check_monotone", "maximize"]
 
 # Largest share of a column's variation that may be left once the other columns are taken out for
 # it to count as collinear, on the scale of a correlation matrix.
 _COLLINEAR = 1e-10
-# A standardized coefficient beyond this is far outside what a finite maximum gives; it starts the
-# exact test for a monotone likelihood, it does not decide it.
-_SUSPICIOUS = 12.0
-_LP_ROWS = 200_000
+# Newton has arrived only if its last step changes no linear predictor by more than this. Along a
+# direction without a maximum each step changes some linear predictor by about 1, for ever, however
+# little the log-likelihood gains by it.
+_STILL = 1e-2
+# Gain of a step of 1e-4 standard errors: below it, a gain that no longer shrinks is rounding.
+_ROUNDING_GAIN = 5e-9
+_ROUNDING_STEPS = 3
+
+
+class Likelihood(Protocol):
+    """What the solver needs of a log-likelihood in p coefficients, m rows at risk."""
+
+    x: Floats
+    risk_sets: RiskSets
+    event_weight: Floats
+    ties: str
+
+    @property
+    def weights(self) -> Floats: ...
+
+    @property
+    def total_weight(self) -> float: ...
+
+    def evaluate(self, beta: Floats) -> Evaluation: ...
+
+    def score_residuals(self, at: Evaluation) -> Floats: ...
+
+    def cluster_scores(self, at: Evaluation, cluster: Integers, n_cluster: int) -> Floats: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +62,7 @@ class Solution:
     null : Evaluation
         The likelihood at 0.
     inverse : shape (p, p)
-        Inverse of the information at ``beta``.
+        Inverse of the information (with the penalty's, if there is one) at ``beta``.
     iterations : int
     """
 
@@ -47,9 +74,20 @@ class Solution:
 
 
 def maximize(
-    likelihood: PartialLikelihood, names: Sequence[str], max_iter: int, tolerance: float, start: Floats | None = None
+    likelihood: Likelihood,
+    names: Sequence[str],
+    max_iter: int,
+    tolerance: float,
+    start: Floats | None = None,
+    penalty: Floats | None = None,
 ) -> Solution:
-    """Maximize the partial likelihood.
+    """Maximize the partial likelihood, less a quadratic penalty if there is one.
+
+    Newton takes its last step when the gain in log-likelihood still to come, half the squared step
+    in the metric of the information, is below ``tolerance`` times (1 + \\|loglik\\|) and no linear
+    predictor changes by more than 0.01. When only the second fails, a linear program decides
+    whether the likelihood is monotone. A gain that stops shrinking below that of a step of 1e-4 standard
+    errors is rounding: Newton has arrived as far as the arithmetic goes.
 
     Parameters
     ----------
@@ -60,10 +98,11 @@ def maximize(
     max_iter
         Newton steps allowed.
     tolerance
-        Newton stops when half the squared step in the metric of the information (the gain in
-        log-likelihood still to come) is below ``tolerance`` times (1 + |loglik|).
+        See above.
     start
         First coefficient vector; zeros by default.
+    penalty
+        Diagonal of P, shape (p,): b' P b / 2 is taken off the log-likelihood.
 
     Raises
     ------
@@ -72,53 +111,93 @@ def maximize(
     """
     p = likelihood.x.shape[1]
     null = likelihood.evaluate(np.zeros(p))
+    if not np.isfinite(null.loglik):
+        raise FitError("not_converged", "the offset spans more than exp() can hold (about 700) within a risk set")
     if p == 0:
         return Solution(np.zeros(0), null, null, np.zeros((0, 0)), 0)
-    scale = check_information(null.information, likelihood, names)
+    ridge = np.zeros(p) if penalty is None else penalty
+    if penalty is None:
+        scale = check_information(null.information, likelihood, names)
+    else:
+        scale = penalized_scale(null.information, ridge, likelihood, names)
+    newton = _Newton(likelihood, names, scale, ridge, tolerance)
     beta = np.zeros(p) if start is None else np.asarray(start, dtype=float).copy()
     at = null if start is None else likelihood.evaluate(beta)
     for iteration in range(1, max_iter + 1):
-        step = _newton_step(at, scale)
-        if step is None or np.abs(beta * scale).max() > _SUSPICIOUS:
-            check_monotone(likelihood, names)
-        if step is None:
-            raise FitError("not_converged", f"the information is singular at iteration {iteration}")
-        gain = 0.5 * float(at.score @ step)
-        if gain <= tolerance * (1.0 + abs(at.loglik)):
-            beta, at = beta + step, likelihood.evaluate(beta + step)
+        step, done = newton.step(beta, at, iteration)
+        beta, at = newton.move(beta, at, step)
+        if done:
             break
-        beta, at = _damped(likelihood, beta, at, step)
     else:
-        check_monotone(likelihood, names)
+        newton.check_monotone()
         raise FitError("not_converged", f"no maximum after {max_iter} iterations")
-    inverse = _inverse(at.information, scale)
-    if np.abs(beta * scale).max() > _SUSPICIOUS or inverse is None:
-        check_monotone(likelihood, names)
+    inverse = _inverse(at.information + np.diag(ridge), scale)
     if inverse is None:
+        newton.check_monotone()
         raise FitError("not_converged", "the information is singular at the estimate")
     return Solution(beta, at, null, inverse, iteration)
 
 
-def _newton_step(at: Evaluation, scale: Floats) -> Floats | None:
-    scaled = at.information / np.outer(scale, scale)
+class _Newton:
+    """One run of Newton's method: its steps and what it knows about its convergence."""
+
+    def __init__(
+        self, likelihood: Likelihood, names: Sequence[str], scale: Floats, ridge: Floats, tolerance: float
+    ) -> None:
+        self.likelihood, self.names, self.scale, self.ridge, self.tolerance = likelihood, names, scale, ridge, tolerance
+        self.size = _largest(likelihood.x)
+        self.last_gain = np.inf
+        self.stalled = 0
+        self.has_maximum = bool(ridge.any())
+
+    def step(self, beta: Floats, at: Evaluation, iteration: int) -> tuple[Floats, bool]:
+        """Return the Newton step and whether it is the last."""
+        score = at.score - self.ridge * beta
+        step = _newton_step(at.information + np.diag(self.ridge), score, self.scale)
+        if step is None:
+            self.check_monotone()
+            raise FitError("not_converged", f"the information is singular at iteration {iteration}")
+        gain = 0.5 * float(score @ step)
+        rounding = gain <= _ROUNDING_GAIN and gain >= 0.25 * self.last_gain
+        self.stalled = self.stalled + 1 if rounding else 0
+        self.last_gain = gain
+        if gain > self.tolerance * (1.0 + abs(at.loglik)) and self.stalled < _ROUNDING_STEPS:
+            return step, False
+        if float(np.abs(step) @ self.size) <= _STILL:
+            return step, True
+        self.check_monotone()
+        return step, self.stalled >= _ROUNDING_STEPS
+
+    def move(self, beta: Floats, at: Evaluation, step: Floats) -> tuple[Floats, Evaluation]:
+        """Take the step, or as much of it as does not lower the log-likelihood beyond rounding."""
+        floor = at.loglik - 0.5 * float(self.ridge @ beta**2)
+        floor -= 1e-10 * (1 + abs(floor))
+        size = 1.0
+        for _ in range(30):
+            to = beta + size * step
+            new = self.likelihood.evaluate(to)
+            if np.isfinite(new.loglik) and new.loglik - 0.5 * float(self.ridge @ to**2) >= floor:
+                return to, new
+            size /= 2
+        raise FitError("not_converged", "no step raises the log-likelihood")
+
+    def check_monotone(self) -> None:
+        """Refuse a monotone likelihood; the answer does not change from one step to the next."""
+        if not self.has_maximum:
+            check_monotone(self.likelihood, self.names)
+            self.has_maximum = True
+
+
+def _newton_step(information: Floats, score: Floats, scale: Floats) -> Floats | None:
+    scaled = information / np.outer(scale, scale)
+    if not np.isfinite(scaled).all():
+        return None
     try:
         factor = scipy.linalg.cho_factor(scaled)
     except scipy.linalg.LinAlgError:
         return None
-    step = scipy.linalg.cho_solve(factor, at.score / scale) / scale
+    step = scipy.linalg.cho_solve(factor, score / scale) / scale
     return step if np.isfinite(step).all() else None
-
-
-def _damped(
-    likelihood: PartialLikelihood, beta: Floats, at: Evaluation, step: Floats
-) -> tuple[Floats, Evaluation]:
-    size = 1.0
-    for _ in range(30):
-        new = likelihood.evaluate(beta + size * step)
-        if np.isfinite(new.loglik) and new.loglik >= at.loglik - 1e-10 * (1 + abs(at.loglik)):
-            return beta + size * step, new
-        size /= 2
-    raise FitError("not_converged", "no step raises the log-likelihood")
 
 
 def _inverse(information: Floats, scale: Floats) -> Floats | None:
@@ -130,7 +209,33 @@ def _inverse(information: Floats, scale: Floats) -> Floats | None:
     return np.asarray((inverse + inverse.T) / 2 / np.outer(scale, scale))
 
 
-def check_information(information: Floats, likelihood: PartialLikelihood, names: Sequence[str]) -> Floats:
+def _largest(x: Floats) -> Floats:
+    """Largest absolute value of each column, shape (p,); long rows of memory at a time."""
+    m, p = x.shape
+    group = 64
+    whole = m - m % group
+    largest = np.abs(x[whole:]).max(axis=0, initial=0.0)
+    if whole and x.flags.c_contiguous:
+        wide = x[:whole].reshape(-1, group * p)
+        extreme = np.maximum(wide.max(axis=0), -wide.min(axis=0)).reshape(group, p).max(axis=0)
+        return np.asarray(np.maximum(largest, extreme))
+    return np.asarray(np.abs(x).max(axis=0, initial=0.0))
+
+
+def penalized_scale(information: Floats, ridge: Floats, likelihood: Likelihood, names: Sequence[str]) -> Floats:
+    """Scales of the covariates of a penalized likelihood, shape (p,).
+
+    Raises
+    ------
+    FitError
+        "no_variation" or "collinear", where neither the data nor the penalty tells a covariate.
+    """
+    if not (ridge > 0).all():
+        return check_information(information + np.diag(ridge), likelihood, names)
+    return np.asarray(np.sqrt((np.diag(information) + ridge) / max(likelihood.total_weight, 1.0)))
+
+
+def check_information(information: Floats, likelihood: Likelihood, names: Sequence[str]) -> Floats:
     """Refuse covariates that the data cannot tell apart; return their scales, shape (p,).
 
     Raises
@@ -138,10 +243,10 @@ def check_information(information: Floats, likelihood: PartialLikelihood, names:
     FitError
         "no_variation" or "collinear", naming the covariates.
     """
-    size = np.abs(likelihood.x).max(axis=0, initial=0.0)
+    size = _largest(likelihood.x)
     variance = np.diag(information)
-    total = float(likelihood.steps.weight.sum())
-    flat = variance <= 1e-14 * np.maximum(size, 1e-300) ** 2 * total
+    total = likelihood.total_weight
+    flat = variance <= 1e-14 * np.maximum(size, 1e-150) ** 2 * total
     if flat.any():
         named = ", ".join(names[j] for j in np.flatnonzero(flat))
         raise FitError("no_variation", f"no variation among those at risk at the event times: {named}")
@@ -151,56 +256,13 @@ def check_information(information: Floats, likelihood: PartialLikelihood, names:
     small = np.abs(np.diag(r)) < _COLLINEAR
     if small.any():
         kept, lost = pivot[~small], pivot[small]
-        named = [_dependence(j, kept, correlation, names) for j in sorted(lost)]
-        raise FitError("collinear", "; ".join(named))
-    return scale / np.sqrt(max(total, 1.0))
+        named = "; ".join(_dependence(j, kept, correlation, names) for j in sorted(lost))
+        raise FitError("collinear", named)
+    return np.asarray(scale / np.sqrt(max(total, 1.0)))
 
 
-def _dependence(j: int, kept: Floats, correlation: Floats, names: Sequence[str]) -> str:
+def _dependence(j: int, kept: Integers, correlation: Floats, names: Sequence[str]) -> str:
     part = correlation[np.ix_(kept, kept)]
     loading = np.linalg.lstsq(part, correlation[kept, j], rcond=None)[0]
     on = [names[int(k)] for k, load in zip(kept, loading, strict=True) if abs(load) > 1e-6]
     return f"{names[j]} is a linear combination of {', '.join(on)}"
-
-
-def check_monotone(likelihood: PartialLikelihood, names: Sequence[str]) -> None:
-    """Refuse a likelihood that rises forever along some direction.
-
-    It does when a direction v exists along which, at every event time, each event has the highest
-    x'v of its risk set and at some event time strictly so; a linear program finds v.
-
-    Raises
-    ------
-    FitError
-        "monotone", naming the covariates of the direction.
-    """
-    differences = _event_differences(likelihood.risk_sets, likelihood.x, likelihood.event_weight)
-    if differences is None or not len(differences):
-        return
-    spread = np.abs(differences).max(axis=0)
-    spread[spread == 0] = 1.0
-    scaled = np.unique(np.round(differences / spread, 12), axis=0)
-    result = scipy.optimize.linprog(
-        -scaled.sum(axis=0), A_ub=-scaled, b_ub=np.zeros(len(scaled)), bounds=(-1, 1), method="highs"
-    )
-    if result.status == 0 and -result.fun > 1e-7:
-        direction = np.abs(result.x)
-        named = ", ".join(names[j] for j in np.flatnonzero(direction > 1e-6))
-        raise FitError("monotone", f"the likelihood has no maximum (monotone, coefficients diverge): {named}")
-
-
-def _event_differences(rs: RiskSets, x: Floats, event_weight: Floats) -> Floats | None:
-    """Covariates of each event minus those of its risk set, distinct rows; None if too many."""
-    at_risk = int((rs.last - rs.first + 1).sum())
-    events = np.flatnonzero(event_weight > 0)
-    if at_risk > 50 * _LP_ROWS:
-        return None
-    parts = []
-    for k in range(rs.n_times):
-        here = np.flatnonzero((rs.first <= k) & (rs.last >= k))
-        own = events[rs.last[events] == k]
-        distinct = np.unique(x[here], axis=0)
-        for i in own:
-            parts.append(x[i] - distinct)
-    stacked = np.unique(np.concatenate(parts), axis=0) if parts else np.empty((0, x.shape[1]))
-    return stacked if len(stacked) <= 10 * _LP_ROWS else None
