@@ -16,6 +16,7 @@ PACKAGE = Path(coalition_exit.__file__).parent
 LAYERS = (
     "errors",
     "provenance",
+    "archive",
     "record",
     "coding",
     "panel",
