@@ -70,6 +70,18 @@ def cluster_sandwich(inverse: Floats, summed: Floats, factor: float) -> Floats:
     return factor * (influence.T @ influence)
 
 
+def check_name(place: str, value: str, valid: Sequence[str]) -> None:
+    """Refuse a name that is not one of the valid ones.
+
+    Raises
+    ------
+    DataError
+        Names the nearest valid one.
+    """
+    if value not in valid:
+        raise DataError(place, one_of(valid), repr(value), nearest(str(value), valid))
+
+
 @dataclass(frozen=True, eq=False)
 class ClusterCodes:
     """Clusters of the n rows of the data as integers.
@@ -79,7 +91,7 @@ class ClusterCodes:
     codes : shape (n,)
         0 .. n_cluster - 1 in order of first appearance.
     labels : shape (n_cluster,)
-        What the codes stand for.
+        What the codes stand for; "code 0" and so on where that is not known.
     """
 
     codes: Integers
@@ -93,24 +105,31 @@ class ClusterCodes:
 def cluster_codes(state: CoxState, clusters: ArrayLike | None = None, place: str = "cluster") -> ClusterCodes:
     """Return the clusters given, one value a row of the data, or those of the fit.
 
+    The codes are those of the design's rows: with tt() terms, of the rows split at event times.
+
     Raises
     ------
     DataError
         A wrong length, a missing value, no clusters at all, a single cluster.
     """
-    n = len(state.design.surv)
+    source = state.design.source
+    n = len(state.design.surv) if source is None else int(source.max(initial=-1)) + 1
     if clusters is None:
         if state.design.cluster is None or state.design.n_cluster is None:
             raise DataError(place, f"{n} values, one a row (the model was fitted without clusters)", "none")
-        found = ClusterCodes(state.design.cluster, np.arange(state.design.n_cluster))
+        # A fit keeps codes, in order of first appearance, and not what they stood for.
+        labels = np.array([f"code {code}" for code in range(state.design.n_cluster)])
+        found = ClusterCodes(state.design.cluster, labels)
     else:
         values = pd.Series(np.asarray(clusters))
-        if len(values) != n:
+        # Rows of the data after the last one at risk have no trace in a split design.
+        if len(values) != n and (source is None or len(values) < n):
             raise DataError(place, f"{n} values, one a row of the data the model was fitted to", str(len(values)))
         codes, labels = pd.factorize(values)
         if (codes < 0).any():
             row = int(np.argmax(codes < 0))
             raise DataError(f"{place}, row {row} ({int((codes < 0).sum())} such rows)", "a value", "a missing value")
+        codes = codes if source is None else codes[source]
         found = ClusterCodes(codes.astype(np.int64, copy=False), np.asarray(labels))
     if found.n_cluster < 2:
         raise DataError(place, "at least two clusters", str(found.n_cluster))
@@ -178,8 +197,15 @@ def robust_vcov(state: CoxState, correction: str = "stata") -> ClusterVcov:
     ----------
     Lin, D. Y. and Wei, L. J. (1989), JASA 84, 1074-1078.
     """
-    ids = state.design.id
-    return cluster_vcov(state, {"subject": np.arange(len(state.design.surv)) if ids is None else ids}, correction)
+    check_name("correction", correction, CORRECTIONS)
+    design, n = state.design, state.design.n_subject
+    ids = design.id if design.id is not None else design.source
+    rows = state.risk_sets.rows
+    at_risk = rows if ids is None else ids[rows]
+    scores = state.likelihood.cluster_scores(state.evaluation, at_risk, int(at_risk.max(initial=-1)) + 1)
+    vcov = cluster_sandwich(state.inverse, scores, correction_factor(correction, n))
+    check_variances(vcov, design.names)
+    return ClusterVcov(vcov, ("subject",), (n,), {"subject": n}, correction, np.empty(0))
 
 
 def cluster_vcov(
@@ -220,9 +246,8 @@ def cluster_vcov(
     ----------
     Cameron, A. C., Gelbach, J. B. and Miller, D. L. (2011), JBES 29, 238-249.
     """
-    for name, value, valid in (("correction", correction, MULTIWAY_CORRECTIONS), ("psd", psd, PSD)):
-        if value not in valid:
-            raise DataError(name, one_of(valid), repr(value), nearest(str(value), valid))
+    check_name("correction", correction, MULTIWAY_CORRECTIONS)
+    check_name("psd", psd, PSD)
     if clusters is not None and not clusters:
         raise DataError("cluster", "at least one way of clustering", "none")
     given: Mapping[str, ArrayLike | None] = {"cluster": None} if clusters is None else clusters
@@ -268,6 +293,22 @@ def _positive(matrix: Floats, psd: str, n_way: int) -> tuple[Floats, Floats]:
         worst = ", ".join(f"{value:.3g}" for value in values[below])
         raise FitError("not_positive", f"the multiway covariance has negative eigenvalues: {worst}")
     return np.asarray((vectors * np.maximum(values, 0.0)) @ vectors.T), values[below]
+
+
+def require_maximum(state: CoxState) -> None:
+    """Refuse fits that are no maximum of a partial likelihood in one covariate at least.
+
+    Raises
+    ------
+    DataError
+        A penalized fit, exact ties, no covariates.
+    """
+    if state.penalty != "none":
+        raise DataError("penalty", "a fit without a penalty", state.penalty)
+    if state.likelihood.ties not in ("breslow", "efron"):
+        raise DataError("ties", one_of(("breslow", "efron")), repr(state.likelihood.ties))
+    if not state.beta.size:
+        raise DataError("formula", "at least one covariate", "none")
 
 
 def check_variances(vcov: Floats, names: Sequence[str]) -> None:
