@@ -82,7 +82,12 @@ for (k in seq_len(nrow(models))) {
       q <- lapply(q, function(m) matrix(m, ncol = 3))
       labels <- if (stratified) sub(".*=", "", names(curves$log$strata)) else ""
       for (s in seq_along(labels)) for (j in 1:3) for (name in names(q))
-        add(model, paste0(name, "_", type), paste(i - 1, labels[s], sep = "/"), c(0.25, 0.5, 0.75)[j], q[[name]][s, j])
+        add(model, paste0("q_", name, "_", type), paste(i - 1, labels[s], sep = "/"), c(0.25, 0.5, 0.75)[j], q[[name]][s, j])
+      for (s in seq_along(labels)) {
+        printed <- survival:::survmean(if (stratified) curves[[type]][s] else curves[[type]], rmean = "none")$matrix
+        for (name in c("median", "0.95LCL", "0.95UCL"))
+          add(model, paste0("printed_", type), paste(i - 1, labels[s], sep = "/"), name, printed[name])
+      }
     }
     # Between event times, standard error of survival itself; and the restricted mean.
     for (s in if (stratified) names(curves$log$strata) else "") {
@@ -115,9 +120,12 @@ for (k in seq_len(nrow(models))) {
     }
   }
   for (type in c("expected", "survival")) {
+    # As new rows, and as the model's own: those are events less martingale residuals.
+    p <- predict(fit, newdata = d, type = type)
+    for (i in rows) add(model, type, i - 1, "", p[i])
     p <- suppressWarnings(predict(fit, type = type, se.fit = TRUE))
     for (i in rows) {
-      add(model, type, i - 1, "", p$fit[i])
+      add(model, paste0(type, "_own"), i - 1, "", p$fit[i])
       add(model, paste0(type, "_se"), i - 1, "", p$se.fit[i])
     }
   }
@@ -133,7 +141,7 @@ for (k in seq_len(nrow(models))) {
   b <- coef(fit)
   w <- if (spec$weights == "") rep(1, nrow(d)) else d[[spec$weights]]
   w <- w / sum(w)
-  for (variable in intersect(names(new), names(d))) for (value in unique(new[[variable]])) {
+  for (variable in intersect(names(new), names(coef(fit)))) for (value in unique(new[[variable]])) {
     changed <- d
     changed[[variable]] <- value
     x <- model.matrix(fit, data = model.frame(terms(fit), changed))
@@ -190,4 +198,25 @@ for (ties in c("breslow", "efron")) for (t0 in c(1, 30, 100, 400)) {
   add(paste0("changing_", ties), "log_hr", "karno", t0, coef(fit)["karno"])
   add(paste0("changing_", ties), "log_hr_se", "karno", t0, sqrt(fit$var[2, 2]))
 }
+# The curve that goes with it: one interval an event time. Errors as for paths above.
+times <- sort(unique(d$time[d$status == 1]))
+split <- survSplit(Surv(time, status) ~ ., d, cut = times[-length(times)], episode = ".piece")
+split$growing <- split$karno * log(split$time)
+path <- data.frame(id = 1, tstart = c(0, times[-length(times)]), time = times, status = 0, trt = 1, karno = 60,
+                   growing = 60 * log(times))
+for (ties in c("breslow", "efron")) {
+  formula <- Surv(tstart, time, status) ~ trt + karno + growing
+  fit <- coxph(formula, data = split, ties = ties, control = control)
+  add_curve(paste0("changing_", ties), "path", survfit(fit, newdata = path, id = id), "path_r_")
+  moved <- split
+  for (term in c("trt", "karno", "growing")) moved[[term]] <- moved[[term]] - path[[term]][moved$.piece]
+  again <- coxph(formula, data = moved, ties = ties, control = control)
+  add_curve(paste0("changing_", ties), "path", survfit(again, newdata = data.frame(trt = 0, karno = 0, growing = 0)), "path_")
+}
+
+# Exact ties: Breslow's hazard at the exact coefficients.
+d <- read_data("veteran")
+fit <- coxph(Surv(time, status) ~ trt + karno + age, data = d, ties = "exact", control = control)
+add_curve("exact", 0, survfit(fit, newdata = data.frame(trt = 1, karno = 60, age = 60)))
+
 write.csv(do.call(rbind, out), file.path(folder, "predict_values.csv"), row.names = FALSE, quote = FALSE)

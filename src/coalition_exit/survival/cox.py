@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
-
 from coalition_exit.errors import DataError, FitError, nearest, one_of
 from coalition_exit.survival.design import Design, build_design
+from coalition_exit.survival.exact import ExactLikelihood
+from coalition_exit.survival.firth import FirthSolution, maximize_firth
 from coalition_exit.survival.fit import CoxFit
 from coalition_exit.survival.partial import PartialLikelihood
 from coalition_exit.survival.risksets import RiskSets, prepare_risk_sets
@@ -19,8 +20,11 @@ from coalition_exit.survival.state import CoxState
 from coalition_exit.survival.surv import Floats, Integers, check_episodes
 from coalition_exit.survival.timevarying import TimeFunction, expand_design
 from coalition_exit.survival.vcov import CORRECTIONS, cluster_sandwich, correction_factor
+from numpy.typing import ArrayLike
 
-TIES = ("breslow", "efron")
+TIES = ("breslow", "efron", "exact")
+PENALTIES = ("none", "firth")
+_AnyLikelihood = PartialLikelihood | ExactLikelihood
 
 
 @dataclass(frozen=True)
@@ -30,18 +34,29 @@ class CoxPH:
     Parameters
     ----------
     ties
-        "breslow" (Stata's default) or "efron" (R's default).
+        "breslow" (Stata's default), "efron" (R's default) or "exact" (R's "exact", Stata's exactp: the discrete
+        partial likelihood, without weights and clusters).
     correction
         Small-sample factor of the cluster sandwich: "stata" (G/(G-1)) or "none" (R's).
     max_iter
         Newton iterations allowed.
     tolerance
         Relative gain in log-likelihood below which Newton takes its last step.
+    penalty
+        "firth" for Firth's penalty (few events, monotone likelihood): ``loglik`` and ``loglik_null`` are then
+        penalized, and intervals and tests come from `firth.profile_intervals`. "none" otherwise.
+    ridge
+        Ridge parameter: ``ridge`` times half the sum of the squared coefficients, each times the variance
+        of its covariate over the rows (divisor n - 1, unweighted) if ``ridge_scale``, is taken off the
+        log-likelihood. R's ``ridge(..., theta=ridge, scale=ridge_scale)`` over all covariates. ``loglik`` is without
+        the penalty, as R's; the covariance is the inverse of the penalized information (R's ``var``).
+    ridge_scale
+        Penalize coefficients of standardized covariates (the default, as in R) or of the covariates as they are.
 
     Raises
     ------
     DataError
-        On an unknown ``ties`` or ``correction``.
+        On an unknown ``ties``, ``correction`` or ``penalty``, a negative ridge, or two penalties at once.
 
     References
     ----------
@@ -52,11 +67,24 @@ class CoxPH:
     correction: str = "stata"
     max_iter: int = 100
     tolerance: float = 1e-14
+    penalty: str = "none"
+    ridge: float = 0.0
+    ridge_scale: bool = True
 
     def __post_init__(self) -> None:
-        for name, value, valid in (("ties", self.ties, TIES), ("correction", self.correction, CORRECTIONS)):
+        for name, value, valid in (
+            ("ties", self.ties, TIES),
+            ("correction", self.correction, CORRECTIONS),
+            ("penalty", self.penalty, PENALTIES),
+        ):
             if value not in valid:
                 raise DataError(name, one_of(valid), repr(value), nearest(str(value), valid))
+        if not 0 <= self.ridge < np.inf:
+            raise DataError("ridge", "a number >= 0", repr(self.ridge))
+        if self.penalty == "firth" and self.ridge > 0:
+            raise DataError("ridge", "0 with penalty='firth' (one penalty at a time)", repr(self.ridge))
+        if self.penalty == "firth" and self.ties == "exact":
+            raise DataError("ties", "'breslow' or 'efron' with penalty='firth'", "'exact'")
 
     def fit(
         self,
@@ -111,50 +139,81 @@ class CoxPH:
 
     def fit_design(self, design: Design, risk_sets: RiskSets | None = None, formula: str = "") -> CoxFit:
         """Fit arrays that `build_design` made; ``risk_sets`` may be shared between fits on the same rows."""
-        if design.id is not None:
-            check_episodes(design.surv, design.id)
-        if not design.surv.event.any():
-            raise FitError("no_events", f"no events among {len(design.surv)} rows")
-        factor = 1.0
-        if design.cluster is not None:
-            factor = correction_factor(self.correction, design.n_cluster or 0)
+        data = design
+        factor = self._check(data)
+        if data.time_terms:
+            design, risk_sets = expand_design(data, risk_sets), None
         if risk_sets is None:
             risk_sets = prepare_risk_sets(design.surv, design.strata)
         if design.weights is not None and not (design.weights[risk_sets.rows][risk_sets.event] > 0).any():
             raise FitError("no_events", "no events with positive weight")
         likelihood, center = _likelihood(design, risk_sets, self.ties)
-        solution = maximize(likelihood, design.names, self.max_iter, self.tolerance)
+        solution, ridge = self._maximize(likelihood, design)
+        firth = solution if isinstance(solution, FirthSolution) else None
         covariance = solution.inverse
         if design.cluster is not None:
             covariance = _robust(likelihood, solution, design, risk_sets, factor)
+        state = CoxState(
+            design=design,
+            risk_sets=risk_sets,
+            likelihood=cast(PartialLikelihood, likelihood),
+            evaluation=solution.at,
+            center=center,
+            beta=solution.beta.copy(),
+            inverse=solution.inverse.copy(),
+            penalty="firth" if firth else "none" if ridge is None else "ridge",
+            ridge=ridge,
+        )
         return CoxFit(
             terms=design.names,
             beta=solution.beta,
             covariance=covariance,
             model_covariance=solution.inverse.copy(),
-            loglik=solution.at.loglik,
-            loglik_null=solution.null.loglik,
-            n_obs=len(design.surv),
-            n_subject=design.n_subject,
-            n_event=int(design.surv.event.sum()),
-            n_cluster=design.n_cluster,
-            n_dropped=design.n_dropped,
-            n_at_risk_rows=len(risk_sets.rows),
+            loglik=firth.loglik if firth else solution.at.loglik,
+            loglik_null=firth.loglik_null if firth else solution.null.loglik,
+            n_obs=len(data.surv),
+            n_subject=data.n_subject,
+            n_event=int(data.surv.event.sum()),
+            n_cluster=data.n_cluster,
+            n_dropped=data.n_dropped,
+            n_at_risk_rows=len(risk_sets.rows) if design.source is None else len(np.unique(design.source)),
             ties=self.ties,
-            correction=self.correction if design.cluster is not None else None,
+            correction=self.correction if data.cluster is not None else None,
             n_iter=solution.iterations,
             formula=formula,
-            state=CoxState(
-                design, risk_sets, likelihood, solution.at, center, solution.beta.copy(), solution.inverse.copy()
-            ),
+            state=state,
         )
 
+    def _check(self, design: Design) -> float:
+        """Refuse what cannot be fitted; return the small-sample factor of the sandwich."""
+        if self.ties == "exact":
+            for name in ("weights", "cluster"):
+                if getattr(design, name) is not None:
+                    raise DataError(name, "none with ties='exact', which has no weighted or row-wise score", "values")
+        if design.id is not None:
+            check_episodes(design.surv, design.id)
+        if not design.surv.event.any():
+            raise FitError("no_events", f"no events among {len(design.surv)} rows")
+        return 1.0 if design.cluster is None else correction_factor(self.correction, design.n_cluster or 0)
 
-def _likelihood(design: Design, risk_sets: RiskSets, ties: str) -> tuple[PartialLikelihood, Floats]:
+    def _maximize(self, likelihood: _AnyLikelihood, design: Design) -> tuple[Solution, Floats | None]:
+        """Return the maximum and the diagonal of the ridge penalty."""
+        if self.penalty == "firth":
+            return maximize_firth(cast(PartialLikelihood, likelihood), design.names, self.max_iter), None
+        ridge = None
+        if self.ridge > 0:
+            variance = design.x.var(axis=0, ddof=1) if self.ridge_scale else np.ones(design.x.shape[1])
+            ridge = self.ridge * variance
+        return maximize(likelihood, design.names, self.max_iter, self.tolerance, penalty=ridge), ridge
+
+
+def _likelihood(design: Design, risk_sets: RiskSets, ties: str) -> tuple[_AnyLikelihood, Floats]:
     rows = risk_sets.rows
     weights = None if design.weights is None else design.weights[rows]
     offset = None if design.offset is None else design.offset[rows]
     x, center = _centered_rows(design.x, rows, weights)
+    if ties == "exact":
+        return ExactLikelihood(risk_sets, x, offset), center
     return PartialLikelihood(risk_sets, x, weights, offset, ties), center
 
 
@@ -170,8 +229,9 @@ def _centered_rows(x: Floats, rows: Integers, weights: Floats | None) -> tuple[F
 
 
 def _robust(
-    likelihood: PartialLikelihood, solution: Solution, design: Design, risk_sets: RiskSets, factor: float
+    likelihood: _AnyLikelihood, solution: Solution, design: Design, risk_sets: RiskSets, factor: float
 ) -> Floats:
-    assert design.cluster is not None and design.n_cluster is not None
+    assert design.cluster is not None
+    assert design.n_cluster is not None
     summed = likelihood.cluster_scores(solution.at, design.cluster[risk_sets.rows], design.n_cluster)
     return cluster_sandwich(solution.inverse, summed, factor)

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
-
 from coalition_exit.errors import DataError, nearest, one_of
 from coalition_exit.survival.surv import Floats, Integers, Surv
 from coalition_exit.survival.timevarying import TimeFunction, TimeTerm, find_function
+from numpy.typing import ArrayLike
 
 _RESPONSE = re.compile(r"\s*Surv\s*\((?P<inside>[^()]*)\)\s*\Z")
 _TIME = re.compile(r"tt\s*\((?P<inside>.*)\)\s*\Z", re.DOTALL)
@@ -178,7 +177,9 @@ def build_design(
         data, extra, n_dropped = _drop_missing(parsed, data, extra)
     if not len(data):
         raise DataError("data", "at least one complete row", f"none ({n_dropped} dropped for missing values)")
-    surv = Surv(*(_numbers(data, name, name) for name in parsed.response[:-1]), _event_column(data, parsed.response[-1]))
+    surv = Surv(
+        *(_numbers(data, name, name) for name in parsed.response[:-1]), _event_column(data, parsed.response[-1])
+    )
     x, names = _matrix(parsed.terms, data)
     ids, n_subject = _codes(extra["id"], "id") if "id" in extra else (None, len(data))
     clusters, n_cluster = _codes(extra["cluster"], "cluster") if "cluster" in extra else (None, None)
@@ -320,8 +321,8 @@ def _side_by_side(columns: Sequence[Floats], names: Sequence[str], n: int) -> Fl
 
 
 def _formulaic_matrix(terms: Sequence[str], data: pd.DataFrame) -> tuple[Floats, tuple[str, ...]]:
-    import formulaic  # noqa: PLC0415 - slow to import, and only transformations need it
-    from formulaic.errors import FormulaicError  # noqa: PLC0415
+    import formulaic  # slow to import, and only transformations need it
+    from formulaic.errors import FormulaicError
 
     used = _columns_in(terms, data)
     for name in used:

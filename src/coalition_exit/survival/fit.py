@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -149,7 +150,7 @@ class CoxFit(Fit):
     ties: str
     n_at_risk_rows: int
     estimator: str = "cox"
-    state: CoxState | None = field(default=None, repr=False)
+    state: CoxState = field(repr=False)
 
     @property
     def title(self) -> str:
@@ -159,3 +160,80 @@ class CoxFit(Fit):
     def _glance(self) -> tuple[str, ...]:
         common = super()._glance
         return (common[0], "ties", *common[1:])
+
+    # Each method below hands the arrays to a module of its own; those modules know nothing of fits.
+
+    def residuals(self, kind: str = "martingale", *, collapse: Any = None, weighted: bool | None = None) -> Any:
+        """Residuals by R's type names; see `residuals.residuals`."""
+        from coalition_exit.survival import residuals
+
+        return residuals.residuals(self.state, kind, collapse=collapse, weighted=weighted)
+
+    def proportional_hazards_test(
+        self, transform: Any = "km", method: str = "both", *, groups: Any = None
+    ) -> pd.DataFrame:
+        """Both tests of proportional hazards, per term and global; see `phtest`."""
+        from coalition_exit.survival import phtest
+
+        covariance = self.covariance if self.n_cluster else None
+        return phtest.proportional_hazards_test(self.state, transform, method, covariance=covariance, groups=groups)
+
+    def leave_one_out(self, groups: Any = "cluster") -> pd.DataFrame:
+        """Refit without each cluster (or group), beside the one-step value; see `influence`."""
+        from coalition_exit.survival import influence
+
+        return influence.leave_one_out(self.state, groups)
+
+    def leave_two_out(self, groups: Any = "cluster") -> pd.DataFrame:
+        """Refit without each pair of clusters (or groups); see `influence`."""
+        from coalition_exit.survival import influence
+
+        return influence.leave_two_out(self.state, groups)
+
+    def concordance(self, cluster: Any = "fit") -> Any:
+        """Harrell's C with its standard error; see `concordance`."""
+        from coalition_exit.survival import concordance
+
+        return concordance.concordance(self.state, cluster)
+
+    def functional_form(self, covariate: str, **options: Any) -> pd.DataFrame:
+        """Martingale residuals against a covariate with a lowess line, as numbers; see `functional_form`."""
+        from coalition_exit.survival import functional_form
+
+        return functional_form.functional_form(self.state, covariate, **options)
+
+    def baseline(self, at: Any = "zero", **options: Any) -> Any:
+        """Baseline hazard by event time; see `baseline.baseline_hazard`."""
+        from coalition_exit.survival import baseline
+
+        return baseline.baseline_hazard(self.state, at, **({"vcov": self.vcov} | options))
+
+    def scenarios(self, newdata: pd.DataFrame, **options: Any) -> Any:
+        """Covariate values to predict survival for; see `scenarios.fixed_scenarios` and `predict.survival`."""
+        from coalition_exit.survival import scenarios
+
+        return scenarios.fixed_scenarios(self.state, newdata, **({"vcov": self.vcov} | options))
+
+    def path(self, path: pd.DataFrame, **options: Any) -> Any:
+        """Covariate values over time to predict survival for; see `scenarios.path_scenarios`."""
+        from coalition_exit.survival import scenarios
+
+        return scenarios.path_scenarios(self.state, path, **({"vcov": self.vcov} | options))
+
+    def predict(self, kind: str = "lp", **options: Any) -> Any:
+        """Predictions by row, as R's ``predict.coxph``; see `rowwise.predict_rows`."""
+        from coalition_exit.survival import rowwise
+
+        return rowwise.predict_rows(self.state, kind, **({"vcov": self.vcov} | options))
+
+    def margins(self, at: Any = None, **options: Any) -> Any:
+        """Relative hazard at given values, as Stata's ``margins`` after ``stcox``; see `margins`."""
+        from coalition_exit.survival import margins
+
+        return margins.margins(self.state, at, **({"vcov": self.vcov} | options))
+
+    def hazard_ratio_over_time(self, term: str, by_time: Any, times: Any, **options: Any) -> Any:
+        """Hazard ratio of an effect that varies over time; see `predict.hazard_ratio_over_time`."""
+        from coalition_exit.survival import predict
+
+        return predict.hazard_ratio_over_time(self.terms, self.beta, self.covariance, term, by_time, times, **options)

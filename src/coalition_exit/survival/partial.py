@@ -19,11 +19,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-
 from coalition_exit.survival.risksets import RiskSets
 from coalition_exit.survival.surv import Floats, Integers
-
+from numpy.typing import NDArray
 
 # Rows per block of a Gram matrix: a block and its weighted copy stay in the cache.
 _BLOCK = 8192
@@ -138,11 +136,11 @@ class PartialLikelihood:
             mean /= denominator[:, None]
             hazard = steps.weight / denominator
             loglik = float(self.event_weight @ log_risk - steps.weight @ np.log(denominator))
-            expected = rs.accumulate(self._per_time(hazard))
+            expected = rs.accumulate(self.per_time(hazard))
             expected *= weighted
             if self.ties == "efron":
                 events = rs.event
-                expected[events] -= weighted[events] * self._per_time(hazard * steps.fraction)[rs.last[events]]
+                expected[events] -= weighted[events] * self.per_time(hazard * steps.fraction)[rs.last[events]]
             information = gram(x, expected) - gram(mean, steps.weight)
             score = (self.event_weight - expected) @ x
         return Evaluation(loglik, score, information, risk, hazard, mean, shift)
@@ -181,11 +179,11 @@ class PartialLikelihood:
         rs, steps = self.risk_sets, self.steps
         efron = self.ties == "efron"
         step_mean = at.hazard[:, None] * at.mean
-        hazard, mean_hazard = (rs.accumulator(self._per_time(values)) for values in (at.hazard, step_mean))
-        event_mean = self._per_time(at.mean / steps.count[:, None]) if efron else at.mean
+        hazard, mean_hazard = (rs.accumulator(self.per_time(values)) for values in (at.hazard, step_mean))
+        event_mean = self.per_time(at.mean / steps.count[:, None]) if efron else at.mean
         if efron:
-            taken = self._per_time(at.hazard * steps.fraction)
-            taken_mean = self._per_time(step_mean * steps.fraction[:, None])
+            taken = self.per_time(at.hazard * steps.fraction)
+            taken_mean = self.per_time(step_mean * steps.fraction[:, None])
 
         def residuals(part: slice) -> Floats:
             x, risk = self.x[part], at.risk[part, None]
@@ -201,14 +199,14 @@ class PartialLikelihood:
 
         return residuals
 
-    def _per_time(self, values: Floats) -> Floats:
+    def per_time(self, values: Floats) -> Floats:
         """Sum a quantity per step over the steps of each event time."""
         if self.ties == "breslow":
             return values
         return np.add.reduceat(values, self._by_time, axis=0)
 
     def _cumulate(self, values: Floats) -> Floats:
-        return self.risk_sets.accumulate(self._per_time(values))
+        return self.risk_sets.accumulate(self.per_time(values))
 
 
 def gram(x: Floats, weights: Floats) -> Floats:
@@ -221,7 +219,7 @@ def gram(x: Floats, weights: Floats) -> Floats:
 
 
 def _steps(rs: RiskSets, event_weight: Floats, ties: str) -> Steps:
-    total = np.bincount(rs.last, weights=event_weight, minlength=rs.n_times)
+    total = np.asarray(np.bincount(rs.last, weights=event_weight, minlength=rs.n_times), dtype=np.float64)
     if ties == "breslow":
         at = np.arange(rs.n_times)
         return Steps(at, np.zeros(rs.n_times), total, np.ones(rs.n_times))

@@ -19,9 +19,8 @@ from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
-
 from coalition_exit.survival.surv import Floats, Integers, Surv
+from numpy.typing import NDArray
 
 # With more strata than this, looping over them costs more than blocks for every row.
 _MANY_STRATA = 128
@@ -270,9 +269,7 @@ def prepare_risk_sets(surv: Surv, strata: Integers | None = None) -> RiskSets:
     return _index(first, last, surv.event, times, stratum)
 
 
-def _index(
-    first: Integers, last: Integers, event: NDArray[np.bool_], times: Floats, stratum: Integers
-) -> RiskSets:
+def _index(first: Integers, last: Integers, event: NDArray[np.bool_], times: Floats, stratum: Integers) -> RiskSets:
     """Index rows by their ranges; those that cross no event time (first > last) are left out."""
     crosses = first <= last
     if crosses.all():

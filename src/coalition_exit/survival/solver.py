@@ -8,7 +8,6 @@ from typing import Protocol
 
 import numpy as np
 import scipy.linalg
-
 from coalition_exit.errors import FitError
 from coalition_exit.survival.monotone import check_monotone
 from coalition_exit.survival.partial import Evaluation
@@ -45,10 +44,6 @@ class Likelihood(Protocol):
 
     def evaluate(self, beta: Floats) -> Evaluation: ...
 
-    def score_residuals(self, at: Evaluation) -> Floats: ...
-
-    def cluster_scores(self, at: Evaluation, cluster: Integers, n_cluster: int) -> Floats: ...
-
 
 @dataclass(frozen=True, eq=False)
 class Solution:
@@ -84,7 +79,7 @@ def maximize(
     """Maximize the partial likelihood, less a quadratic penalty if there is one.
 
     Newton takes its last step when the gain in log-likelihood still to come, half the squared step
-    in the metric of the information, is below ``tolerance`` times (1 + \\|loglik\\|) and no linear
+    in the metric of the information, is below ``tolerance`` times (1 + abs(loglik)) and no linear
     predictor changes by more than 0.01. When only the second fails, a linear program decides
     whether the likelihood is monotone. A gain that stops shrinking below that of a step of 1e-4 standard
     errors is rounding: Newton has arrived as far as the arithmetic goes.
@@ -248,7 +243,7 @@ def check_information(information: Floats, likelihood: Likelihood, names: Sequen
     total = likelihood.total_weight
     flat = variance <= 1e-14 * np.maximum(size, 1e-150) ** 2 * total
     if flat.any():
-        named = ", ".join(names[j] for j in np.flatnonzero(flat))
+        named = ", ".join(names[int(j)] for j in np.flatnonzero(flat))
         raise FitError("no_variation", f"no variation among those at risk at the event times: {named}")
     scale = np.sqrt(variance)
     correlation = information / np.outer(scale, scale)

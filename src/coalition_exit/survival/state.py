@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-
 from coalition_exit.survival.design import Design
 from coalition_exit.survival.partial import Evaluation, PartialLikelihood
 from coalition_exit.survival.risksets import RiskSets
@@ -16,6 +15,8 @@ from coalition_exit.survival.surv import Floats
 class CoxState:
     """Arrays behind a Cox fit: n rows in the data, m of them at risk at an event time.
 
+    With tt() terms the n rows are those split at the event times; ``design.source`` leads back to the data.
+
     Attributes
     ----------
     design : Design
@@ -23,14 +24,19 @@ class CoxState:
     risk_sets : RiskSets
         Index of the m rows at risk; ``risk_sets.rows`` are their positions among the n.
     likelihood : PartialLikelihood
-        The m rows at risk with centred covariates.
+        The m rows at risk with centred covariates. With exact ties it is an ``ExactLikelihood``, which
+        refuses what has no meaning there (hazard increments, residuals) with a DataError.
     evaluation : Evaluation
         The likelihood at the estimate.
     center : ndarray, shape (p,)
         What was subtracted from the covariates.
     beta : ndarray, shape (p,)
     inverse : ndarray, shape (p, p)
-        Inverse of the information at the estimate.
+        Inverse of the information at the estimate (of information plus penalty with a ridge).
+    penalty : str
+        "none", "firth" or "ridge".
+    ridge : ndarray, shape (p,), or None
+        Diagonal of the ridge penalty P in loglik - b' P b / 2.
     """
 
     design: Design
@@ -40,10 +46,12 @@ class CoxState:
     center: Floats
     beta: Floats
     inverse: Floats
+    penalty: str = "none"
+    ridge: Floats | None = None
 
     @property
     def linear_predictor(self) -> Floats:
-        """x b + offset of every row of the data, covariates centred: shape (n,)."""
+        """Return x b + offset of every row of the data, covariates centred: shape (n,)."""
         eta = (self.design.x - self.center) @ self.beta
         return eta if self.design.offset is None else eta + self.design.offset
 
