@@ -11,6 +11,7 @@ import pandas as pd
 from scipy.stats import norm
 
 from coalition_exit.errors import DataError
+from coalition_exit.survival.maketables_plugin import MaketablesMixin
 from coalition_exit.survival.state import CoxState
 from coalition_exit.survival.surv import Floats
 
@@ -18,7 +19,7 @@ TIDY_COLUMNS = ("term", "estimate", "std_error", "statistic", "p_value", "conf_l
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Fit:
+class Fit(MaketablesMixin):
     """Estimates of a model; nothing in it can be changed.
 
     Attributes

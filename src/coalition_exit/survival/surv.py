@@ -78,6 +78,9 @@ class Surv:
 
 
 def _times(values: NDArray[np.generic], name: str) -> Floats:
+    if values.dtype.kind in "mM":
+        expected = "numbers, such as days since a date"
+        raise DataError(f"Surv, {name}", expected, f"values of type {values.dtype}")
     try:
         times = values.astype(np.float64)
     except (TypeError, ValueError):
@@ -91,7 +94,7 @@ def _times(values: NDArray[np.generic], name: str) -> Floats:
 
 def _events(values: NDArray[np.generic]) -> NDArray[np.bool_]:
     if values.dtype == bool:
-        return values.copy()
+        return values.astype(np.bool_)
     try:
         codes = values.astype(np.float64)
     except (TypeError, ValueError):
