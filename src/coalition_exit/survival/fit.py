@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,9 @@ from coalition_exit.errors import DataError
 from coalition_exit.survival.maketables_plugin import MaketablesMixin
 from coalition_exit.survival.state import CoxState
 from coalition_exit.survival.surv import Floats
+
+if TYPE_CHECKING:
+    from coalition_exit.survival.vcov import ClusterVcov
 
 TIDY_COLUMNS = ("term", "estimate", "std_error", "statistic", "p_value", "conf_low", "conf_high")
 
@@ -238,3 +241,44 @@ class CoxFit(Fit):
         from coalition_exit.survival import predict
 
         return predict.hazard_ratio_over_time(self.terms, self.beta, self.covariance, term, by_time, times, **options)
+
+    def with_vcov(self, found: ClusterVcov) -> CoxFit:
+        """Return the fit with another covariance, such as a two-way one; every print names it."""
+        smallest = min(found.n_cluster)
+        return replace(self, covariance=found.vcov, correction=found.label, n_cluster=smallest)
+
+    def vcov_clusters(self, clusters: Any, correction: str = "stata", psd: str = "fix") -> ClusterVcov:
+        """Cluster sandwich in one or more dimensions; see `vcov.cluster_vcov`."""
+        from coalition_exit.survival import vcov
+
+        return vcov.cluster_vcov(self.state, clusters, correction, psd)
+
+    def vcov_robust(self, correction: str = "stata") -> ClusterVcov:
+        """Sandwich with each subject its own cluster; see `vcov.robust_vcov`."""
+        from coalition_exit.survival import vcov
+
+        return vcov.robust_vcov(self.state, correction)
+
+    def few_clusters(self, method: str = "fay_graubard", **options: Any) -> Any:
+        """Bias-reduced sandwich with its degrees of freedom, named by its paper; see `fewclusters`."""
+        from coalition_exit.survival import fewclusters
+
+        return fewclusters.few_clusters(self.state, method, **options)
+
+    def jackknife(self, **options: Any) -> Any:
+        """Cluster jackknife, exact or one step; see `jackknife.jackknife`."""
+        from coalition_exit.survival import jackknife
+
+        return jackknife.jackknife(self.state, **options)
+
+    def bootstrap(self, n_boot: int, *, seed: int, **options: Any) -> Any:
+        """Cluster bootstrap, all replicates solved together; see `bootstrap.cluster_bootstrap`."""
+        from coalition_exit.survival import bootstrap
+
+        return bootstrap.cluster_bootstrap(self.state, n_boot, seed=seed, **options)
+
+    def score_bootstrap(self, n_boot: int = 9999, *, seed: int, **options: Any) -> Any:
+        """Score (wild) cluster bootstrap of p values; see `bootstrap.score_bootstrap`."""
+        from coalition_exit.survival import bootstrap
+
+        return bootstrap.score_bootstrap(self.state, n_boot, seed=seed, **options)

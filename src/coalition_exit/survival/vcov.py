@@ -267,7 +267,8 @@ def cluster_vcov(
             part = cluster_sandwich(state.inverse, scores, factor)
             total += part if size % 2 else -part
     vcov, negative = _positive(total, psd, len(ways))
-    check_variances(vcov, state.design.names)
+    # The fix leaves rounding, not exact zeros, where nothing positive remains.
+    check_variances(vcov, state.design.names, _ROUNDING * np.diag(state.inverse))
     return ClusterVcov(
         vcov, tuple(ways), tuple(way.n_cluster for way in ways.values()), components, correction, negative
     )
@@ -311,8 +312,8 @@ def require_maximum(state: CoxState) -> None:
         raise DataError("formula", "at least one covariate", "none")
 
 
-def check_variances(vcov: Floats, names: Sequence[str]) -> None:
-    """Refuse a covariance with a variance that is not a positive number.
+def check_variances(vcov: Floats, names: Sequence[str], least: Floats | float = 0.0) -> None:
+    """Refuse a covariance with a variance that is not a positive number, above ``least``.
 
     Raises
     ------
@@ -320,7 +321,7 @@ def check_variances(vcov: Floats, names: Sequence[str]) -> None:
         "not_positive", naming the coefficients.
     """
     variance = np.diag(vcov)
-    bad = ~(np.isfinite(variance) & (variance > 0))
+    bad = ~(np.isfinite(variance) & (variance > least))
     if bad.any():
         named = ", ".join(f"{names[int(j)]} ({variance[j]:.3g})" for j in np.flatnonzero(bad))
         raise FitError("not_positive", f"the variance is not positive: {named}")
