@@ -16,11 +16,11 @@ PACKAGE = Path(coalition_exit.__file__).parent
 LAYERS = (
     "errors",
     "provenance",
-    "archive",
     "record",
     "coding",
     "panel",
     "survival",
+    "archive",
     "specs",
     "runner",
     "report",
