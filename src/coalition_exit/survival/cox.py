@@ -8,6 +8,8 @@ from typing import cast
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
+
 from coalition_exit.errors import DataError, FitError, nearest, one_of
 from coalition_exit.survival.design import Design, build_design
 from coalition_exit.survival.exact import ExactLikelihood
@@ -20,7 +22,6 @@ from coalition_exit.survival.state import CoxState
 from coalition_exit.survival.surv import Floats, Integers, check_episodes
 from coalition_exit.survival.timevarying import TimeFunction, expand_design
 from coalition_exit.survival.vcov import CORRECTIONS, cluster_sandwich, correction_factor
-from numpy.typing import ArrayLike
 
 TIES = ("breslow", "efron", "exact")
 PENALTIES = ("none", "firth")

@@ -9,15 +9,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
 from coalition_exit.errors import DataError, nearest, one_of
 from coalition_exit.survival.surv import Floats, Integers, Surv
 from coalition_exit.survival.timevarying import TimeFunction, TimeTerm, find_function
-from numpy.typing import ArrayLike
 
 _RESPONSE = re.compile(r"\s*Surv\s*\((?P<inside>[^()]*)\)\s*\Z")
 _TIME = re.compile(r"tt\s*\((?P<inside>.*)\)\s*\Z", re.DOTALL)
 _STRATA = re.compile(r"strata\s*\(([^()]*)\)\s*\Z")
 _NAME = re.compile(r"(?:[^\W\d]\w*|`[^`]+`)\Z")
+# A lone dot stands for "all other columns" in formulas.
+_DOT = re.compile(r"(?<![\w.`)])\.(?![\w.`(])")
 # Rows per block when columns are laid out row by row: a block stays in the cache.
 _BLOCK = 8192
 
@@ -54,7 +57,8 @@ class Design:
     """Arrays of one model: n rows, p covariates.
 
     ``time_terms`` are terms tt(x, function) that are not yet columns of ``x``. ``source`` is set when rows were split
-    at event times for such terms: the position of each row's origin in the data.
+    at event times for such terms: the position of each row's origin in the data. ``cluster_labels`` are what
+    the codes of ``cluster`` stand for.
     """
 
     surv: Surv
@@ -70,6 +74,7 @@ class Design:
     n_dropped: int = 0
     time_terms: tuple[TimeTerm, ...] = ()
     source: Integers | None = None
+    cluster_labels: NDArray[Any] | None = None
 
 
 def parse_formula(text: str) -> Formula:
@@ -181,21 +186,22 @@ def build_design(
         *(_numbers(data, name, name) for name in parsed.response[:-1]), _event_column(data, parsed.response[-1])
     )
     x, names = _matrix(parsed.terms, data)
-    ids, n_subject = _codes(extra["id"], "id") if "id" in extra else (None, len(data))
-    clusters, n_cluster = _codes(extra["cluster"], "cluster") if "cluster" in extra else (None, None)
+    ids, subjects = _codes(extra["id"], "id") if "id" in extra else (None, None)
+    clusters, labels = _codes(extra["cluster"], "cluster") if "cluster" in extra else (None, None)
     return Design(
         surv=surv,
         x=x,
         names=names,
         strata=_strata(parsed.strata, data),
         id=ids,
-        n_subject=n_subject,
+        n_subject=len(data) if subjects is None else len(subjects),
         cluster=clusters,
-        n_cluster=n_cluster,
+        n_cluster=None if labels is None else len(labels),
         weights=_weights(extra["weights"]) if "weights" in extra else None,
         offset=_finite(extra["offset"], "offset") if "offset" in extra else None,
         n_dropped=n_dropped,
         time_terms=tuple(_timed(term, name, data, tt) for term, name in parsed.time_terms),
+        cluster_labels=labels,
     )
 
 
@@ -203,8 +209,8 @@ def _strata(names: Sequence[str], data: pd.DataFrame) -> Integers | None:
     """Return one code for each combination of the columns' values, shape (n,)."""
     codes: Integers | None = None
     for name in names:
-        own, count = _codes(_column(data, name, "strata"), f"strata({name})")
-        codes = own if codes is None else np.unique(codes * count + own, return_inverse=True)[1].reshape(-1)
+        own, labels = _codes(_column(data, name, "strata"), f"strata({name})")
+        codes = own if codes is None else np.unique(codes * len(labels) + own, return_inverse=True)[1].reshape(-1)
     return codes
 
 
@@ -258,6 +264,8 @@ def _columns_in(terms: Sequence[str], data: pd.DataFrame) -> list[str]:
 
 def _numbers(data: pd.DataFrame, name: str, role: str) -> Floats:
     column = _column(data, name, role)
+    if column.dtype.kind in "mM":
+        raise DataError(f"column {name!r}", "numbers, such as days since a date", f"values of type {column.dtype}")
     try:
         values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError):
@@ -324,6 +332,9 @@ def _formulaic_matrix(terms: Sequence[str], data: pd.DataFrame) -> tuple[Floats,
     import formulaic  # slow to import, and only transformations need it
     from formulaic.errors import FormulaicError
 
+    for term in terms:
+        if _DOT.search(term):
+            raise DataError("formula", "covariates by name ('.' would take in the response)", repr(term))
     used = _columns_in(terms, data)
     for name in used:
         _column(data, name, "formula")
@@ -331,10 +342,13 @@ def _formulaic_matrix(terms: Sequence[str], data: pd.DataFrame) -> tuple[Floats,
             row = int(np.argmax(data[name].isna().to_numpy()))
             raise DataError(f"column {name!r}, row {row}", "a value", "a missing value")
     try:
-        matrix: Any = formulaic.model_matrix("1 + " + " + ".join(terms), data, na_action="ignore")
+        matrix: Any = formulaic.model_matrix("1 + " + " + ".join(terms), data, na_action="ignore", context={})
     except (FormulaicError, ValueError, TypeError, KeyError, SyntaxError) as error:
         columns = [str(c) for c in data.columns]
         raise DataError("formula", f"terms over the columns {one_of(columns)}", str(error).split("\n")[0]) from None
+    if "Intercept" not in matrix.columns:
+        expected = "terms without '0 +' or '- 1' (the baseline takes the intercept's place)"
+        raise DataError("formula", expected, repr(" + ".join(terms)))
     matrix = matrix.drop(columns="Intercept")
     x = np.ascontiguousarray(matrix, dtype=np.float64)
     names = tuple(str(name) for name in matrix.columns)
@@ -345,19 +359,20 @@ def _formulaic_matrix(terms: Sequence[str], data: pd.DataFrame) -> tuple[Floats,
     return x, names
 
 
-def _codes(column: pd.Series, role: str) -> tuple[Integers, int]:
+def _codes(column: pd.Series, role: str) -> tuple[Integers, NDArray[Any]]:
+    """Return a code for each value, in order of first appearance, and the values by code."""
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iu" and len(column) > 1:
         # Sorted whole numbers, as ids mostly are: the codes that factorize gives, at a tenth of its cost.
         values = column.to_numpy()
         if bool((values[1:] >= values[:-1]).all()):
             codes = np.zeros(len(values), dtype=np.int64)
             np.cumsum(values[1:] != values[:-1], out=codes[1:])
-            return codes, int(codes[-1]) + 1
+            return codes, values[np.flatnonzero(np.diff(codes, prepend=-1))]
     codes, labels = pd.factorize(column)
     if (codes < 0).any():
         row = int(np.argmax(codes < 0))
         raise DataError(f"{role}, row {row} ({int((codes < 0).sum())} such rows)", "a value", "a missing value")
-    return codes.astype(np.int64, copy=False), len(labels)
+    return codes.astype(np.int64, copy=False), np.asarray(labels)
 
 
 def _weights(column: pd.Series) -> Floats:

@@ -24,11 +24,12 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 import numpy as np
+from scipy.special import expit
+
 from coalition_exit.errors import DataError
 from coalition_exit.survival.partial import Evaluation, PartialLikelihood
 from coalition_exit.survival.risksets import RiskSets
 from coalition_exit.survival.surv import Floats, Integers
-from scipy.special import expit
 
 # Rows multiplied out at a time: bounds the memory, (p + 1)(p + 2) numbers for each.
 _CHUNK = 2048

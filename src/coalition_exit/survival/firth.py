@@ -24,12 +24,13 @@ import numpy as np
 import pandas as pd
 import scipy.linalg
 import scipy.optimize
+from scipy.stats import chi2, norm
+
 from coalition_exit.errors import DataError, FitError, nearest, one_of
 from coalition_exit.survival.partial import Evaluation, PartialLikelihood
 from coalition_exit.survival.solver import Solution, check_information
 from coalition_exit.survival.state import CoxState
 from coalition_exit.survival.surv import Floats
-from scipy.stats import chi2, norm
 
 _BLOCK = 8192
 # Steps shorter than this, in standard errors, end the search; the gain is their square.
@@ -153,7 +154,7 @@ def maximize_firth(
     names
         Their names, for messages.
     max_iter
-        Steps allowed, at least 100 are taken: each gains a constant factor, unlike Newton's.
+        Steps allowed; at least 100 are.
     origin, basis
         Shapes (p,) and (p, r): the affine space searched. The penalty remains that of all p
         covariates, so the result is a point of the profile of the penalized likelihood.
@@ -170,7 +171,7 @@ def maximize_firth(
     plain = likelihood.evaluate(np.zeros(p))
     if p == 0:
         return FirthSolution(np.zeros(0), plain, plain, np.zeros((0, 0)), 0, plain.loglik, plain.loglik)
-    check_information(plain.information, likelihood, names)
+    check_information(plain.information, likelihood, names, plain)
     null = firth.evaluate(np.zeros(p))
     if null is None:
         raise FitError("not_converged", "the information is singular at the start")
@@ -187,17 +188,18 @@ def maximize_firth(
 def _ascend(
     firth: FirthLikelihood, beta: Floats, here: FirthEvaluation, basis: Floats, max_iter: int
 ) -> tuple[Floats, FirthEvaluation, int]:
-    """Fisher scoring with step halving."""
+    """Quasi-Newton (BFGS) from the information, whose curvature lacks the penalty's own, with step halving."""
     if not basis.shape[1]:
         return beta, here, 0
+    metric: Floats | None = _information_inverse(here, basis)
     before, stalled = np.inf, 0
     for iteration in range(1, max_iter + 1):
-        information = basis.T @ here.at.information @ basis
         slope = basis.T @ here.score
-        scale = np.sqrt(np.diag(information))
-        move = scipy.linalg.solve(information / np.outer(scale, scale), slope / scale, assume_a="pos") / scale
-        length = float(np.sqrt(max(slope @ move, 0.0)))
-        stalled = stalled + 1 if length <= _ROUNDING and length >= 0.9 * before else 0
+        assert metric is not None
+        move = metric @ slope
+        # The distance still to go is judged by the information, which an update cannot spoil.
+        length = float(np.sqrt(max(float(slope @ _information_inverse(here, basis) @ slope), 0.0)))
+        stalled = stalled + 1 if length <= _ROUNDING and length >= 0.5 * before else 0
         before = length
         if length <= _ARRIVED or stalled >= 3:
             return beta, here, iteration
@@ -210,8 +212,30 @@ def _ascend(
         else:
             raise FitError("not_converged", "no step raises the penalized log-likelihood")
         assert new is not None
+        metric = _updated(metric, size * move, slope - basis.T @ new.score)
+        if metric is None:
+            metric = _information_inverse(new, basis)
         beta, here = beta + size * (basis @ move), new
     raise FitError("not_converged", f"no maximum of the penalized likelihood after {max_iter} iterations")
+
+
+def _information_inverse(here: FirthEvaluation, basis: Floats) -> Floats:
+    information = basis.T @ here.at.information @ basis
+    scale = np.sqrt(np.diag(information))
+    return np.asarray(np.linalg.inv(information / np.outer(scale, scale)) / np.outer(scale, scale))
+
+
+def _updated(metric: Floats, step: Floats, fall: Floats) -> Floats | None:
+    """BFGS update of the inverse curvature by a step and the fall of the slope along it; None if it is not concave."""
+    product = float(step @ fall)
+    turned = metric @ fall
+    # Both sides are of the size of the squared step in the metric, whatever the units.
+    if product <= 1e-3 * float(fall @ turned):
+        return None
+    cross = np.outer(step, turned)
+    return np.asarray(
+        metric - (cross + cross.T) / product + (1.0 + float(fall @ turned) / product) * np.outer(step, step) / product
+    )
 
 
 def profile_intervals(state: CoxState, level: float = 0.95, terms: Sequence[str] | None = None) -> pd.DataFrame:

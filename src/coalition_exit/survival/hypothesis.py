@@ -22,14 +22,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import scipy.linalg
+from numpy.typing import ArrayLike
+from scipy.stats import chi2
+
 from coalition_exit.errors import DataError, FitError, nearest, one_of
 from coalition_exit.survival.firth import FirthLikelihood, maximize_firth, require_firth
 from coalition_exit.survival.partial import Evaluation
 from coalition_exit.survival.solver import Likelihood, maximize
 from coalition_exit.survival.state import CoxState
 from coalition_exit.survival.surv import Floats, Integers
-from numpy.typing import ArrayLike
-from scipy.stats import chi2
 
 HypothesisLike = str | Sequence[str] | ArrayLike | None
 _MAX_ITER = 100

@@ -15,10 +15,11 @@ Biometrics 57, 114-119; Kelley, J. E. (1960), J. SIAM 8, 703-712 (cutting planes
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from coalition_exit.errors import FitError
 from coalition_exit.survival.surv import Floats, Integers
 
@@ -64,40 +65,30 @@ def monotone_direction(likelihood: Likelihood) -> Floats | None:
     p = likelihood.x.shape[1]
     if not contrasts.n_events:
         return None
-    alone = np.zeros(p)
-    cuts = []
-    for j, sign in _signed(p):
-        unit = np.zeros(p)
-        unit[j] = sign
-        broken = contrasts.broken_by(unit)
-        if not len(broken):
-            alone[j] = sign
-        cuts.append(broken)
-    if alone.any():
-        return alone
-    known = _distinct(np.concatenate(cuts))
-    for j, sign in _signed(p):
-        unit = np.zeros(p)
-        unit[j] = sign
+    units = [sign * np.eye(p)[j] for j in range(p) for sign in (1.0, -1.0)]
+    alone = [unit for unit in units if contrasts.rises(unit)]
+    if alone:
+        return np.asarray(sum(alone))
+    broken = np.concatenate([contrasts.broken_by(unit) for unit in units])
+    if not len(broken):
+        return None
+    known = _distinct(broken)
+    for unit in units:
         ray, known = _ray(contrasts, known, unit)
-        if ray is not None:
-            sparse, _ = _ray(contrasts, known, unit, shortest=True)
-            found = ray if sparse is None else sparse
+        if ray is not None and contrasts.rises(ray):
+            sparse, _ = _ray(contrasts, known, None)
+            found = ray if sparse is None else sparse / np.abs(sparse).max()
             return np.where(np.abs(found) > 1e-7, found, 0.0)
     return None
 
 
-def _signed(p: int) -> Iterator[tuple[int, float]]:
-    return ((j, sign) for j in range(p) for sign in (1.0, -1.0))
-
-
-def _ray(contrasts: _Contrasts, cuts: Floats, unit: Floats, shortest: bool = False) -> tuple[Floats | None, Floats]:
-    """Look for a ray with v_j = the sign in ``unit`` and no larger component; return it and the cuts found.
+def _ray(contrasts: _Contrasts, cuts: Floats, unit: Floats | None) -> tuple[Floats | None, Floats]:
+    """Look for a ray whose largest component is the one in ``unit``, or for the shortest one; return it and the cuts.
 
     Every ray has a largest component, so looking for each component and sign in turn misses none.
     """
     for _ in range(_ROUNDS):
-        ray = _propose(cuts, unit, shortest)
+        ray = _propose(cuts, unit)
         if ray is None:
             return None, cuts
         broken = contrasts.broken_by(ray)
@@ -110,24 +101,32 @@ def _ray(contrasts: _Contrasts, cuts: Floats, unit: Floats, shortest: bool = Fal
     return None, cuts
 
 
-def _propose(cuts: Floats, unit: Floats, shortest: bool) -> Floats | None:
-    """Solve the linear program over the known pairs: v within the unit box, one component at its bound."""
+def _propose(cuts: Floats, unit: Floats | None) -> Floats | None:
+    """Solve the linear program over the known pairs.
+
+    With ``unit`` v is within the unit box and one component at its bound; without, v has the smallest L1 norm of
+    those that put the events above the others by 1 on average, which leaves out covariates it can do without.
+    """
     import scipy.optimize  # slow to import, and few fits need it
 
-    p = len(unit)
-    j = int(np.flatnonzero(unit)[0])
-    # v = plus - minus, both in [0, 1]; the sum of both is the L1 norm.
-    bounds = [(0.0, 1.0)] * (2 * p)
-    bounds[j] = (float(unit[j] > 0),) * 2
-    bounds[p + j] = (float(unit[j] < 0),) * 2
-    cost = np.ones(2 * p) if shortest else np.zeros(2 * p)
+    p = cuts.shape[1]
+    # v = plus - minus, both >= 0; the sum of both is the L1 norm.
+    options: dict[str, Any] = {"bounds": [(0.0, None)] * (2 * p)}
+    if unit is None:
+        mean = cuts.mean(axis=0)
+        options.update(A_eq=np.concatenate([mean, -mean])[None], b_eq=[1.0])
+    else:
+        j = int(np.flatnonzero(unit)[0])
+        options["bounds"] = [(0.0, 1.0)] * (2 * p)
+        options["bounds"][j] = (float(unit[j] > 0),) * 2
+        options["bounds"][p + j] = (float(unit[j] < 0),) * 2
     result = scipy.optimize.linprog(
-        cost,
+        np.ones(2 * p),
         A_ub=np.hstack([-cuts, cuts]),
         b_ub=np.zeros(len(cuts)),
-        bounds=bounds,
         method="highs-ds",
         options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
+        **options,
     )
     return None if result.status != 0 else np.asarray(result.x[:p] - result.x[p:])
 
@@ -156,15 +155,26 @@ class _Contrasts:
         void = likelihood.weights[self.positions] <= 0
         self.void = void if void.any() else None
 
-    def broken_by(self, direction: Floats) -> Floats:
-        """Return x_event - x_other, scaled, of the pairs that a direction puts in the wrong order, worst first."""
+    def rises(self, direction: Floats) -> bool:
+        """Tell whether a direction puts every event above all others at risk, and one strictly so."""
+        return not self._breaks(direction) and self._breaks(-direction)
+
+    def _breaks(self, direction: Floats) -> bool:
+        return bool((self._excess(direction)[0] > 0).any())
+
+    def _excess(self, direction: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return by how much others at risk exceed each event, each time's highest, and the others' values."""
         along = self.x @ (direction / self.spread)
         other = along[self.positions]
         if self.void is not None:
             other = np.where(self.void, -np.inf, other)
         top = np.asarray(self.others.max_at_risk(other), dtype=np.float64)
-        excess = top[self.when] - along[self.events]
-        wrong = np.flatnonzero(excess > _TOLERANCE * float(np.ptp(along)))
+        return top[self.when] - along[self.events] - _TOLERANCE * float(np.ptp(along)), top, other
+
+    def broken_by(self, direction: Floats) -> Floats:
+        """Return x_event - x_other, scaled, of the pairs that a direction puts in the wrong order, worst first."""
+        excess, top, other = self._excess(direction)
+        wrong = np.flatnonzero(excess > 0)
         if not len(wrong):
             return np.empty((0, self.x.shape[1]))
         wrong = self._worst(wrong, excess)

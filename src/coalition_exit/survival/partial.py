@@ -19,9 +19,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from coalition_exit.survival.risksets import RiskSets
 from coalition_exit.survival.surv import Floats, Integers
-from numpy.typing import NDArray
 
 # Rows per block of a Gram matrix: a block and its weighted copy stay in the cache.
 _BLOCK = 8192
@@ -105,6 +106,7 @@ class PartialLikelihood:
         self._by_time = np.flatnonzero(np.diff(self.steps.at, prepend=-1)) if len(self.steps.at) else self.steps.at
         empty = np.flatnonzero(self.steps.weight == 0)
         self._empty = empty if len(empty) else None
+        self.rows_at_risk_once = bool((risk_sets.first == risk_sets.last).all())
 
     @property
     def total_weight(self) -> float:
@@ -141,9 +143,28 @@ class PartialLikelihood:
             if self.ties == "efron":
                 events = rs.event
                 expected[events] -= weighted[events] * self.per_time(hazard * steps.fraction)[rs.last[events]]
-            information = gram(x, expected) - gram(mean, steps.weight)
-            score = (self.event_weight - expected) @ x
+            information, score = self._derivatives(expected, mean)
         return Evaluation(loglik, score, information, risk, hazard, mean, shift)
+
+    def _derivatives(self, expected: Floats, mean: Floats) -> tuple[Floats, Floats]:
+        """Return information and score from the rows' expected events and the steps' means."""
+        rs, steps, x = self.risk_sets, self.steps, self.x
+        excess = self.event_weight - expected
+        if not self.rows_at_risk_once:
+            return gram(x, expected) - gram(mean, steps.weight), excess @ x
+        # Rows at risk once are centred within their risk set: a covariate may follow calendar time closely
+        # without its variation among those at risk being lost in the sums.
+        center = mean[self._by_time]
+        score = np.zeros(x.shape[1])
+        information = np.zeros((x.shape[1], x.shape[1]))
+        for begin in range(0, len(x), _BLOCK):
+            part = slice(begin, begin + _BLOCK)
+            own = x[part] - center[rs.last[part]]
+            information += (own * expected[part, None]).T @ own
+            score += excess[part] @ own
+        if self.ties == "efron":
+            information -= gram(mean - center[steps.at], steps.weight)
+        return information, score
 
     def score_residuals(self, at: Evaluation) -> Floats:
         """Return the score residual of each row at risk, unweighted, shape (m, p).

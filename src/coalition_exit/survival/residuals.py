@@ -61,8 +61,8 @@ def row_groups(state: CoxState, by: str | ArrayLike, role: str = "collapse") -> 
     state
         A fit on n rows.
     by
-        "id" or "cluster" for the subjects or clusters given to the fit (labelled by their codes:
-        0, 1, ... in order of first appearance), or an array of n values.
+        "id" (labelled by codes 0, 1, ... in order of first appearance) or "cluster" for the subjects or
+        clusters given to the fit, or an array of n values.
     role
         Name of the argument, for messages.
 
@@ -79,6 +79,8 @@ def row_groups(state: CoxState, by: str | ArrayLike, role: str = "collapse") -> 
         given, size = known[by]
         if given is None:
             raise DataError(role, f"a model that was fitted with {by}=", f"none, and {role}={by!r}")
+        if by == "cluster" and design.cluster_labels is not None:
+            return RowGroups(given, pd.Index(design.cluster_labels))
         return RowGroups(given, pd.RangeIndex(size or 0))
     source = design.source
     n = len(design.surv) if source is None else int(source.max(initial=-1)) + 1

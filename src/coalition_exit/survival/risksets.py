@@ -19,8 +19,9 @@ from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
-from coalition_exit.survival.surv import Floats, Integers, Surv
 from numpy.typing import NDArray
+
+from coalition_exit.survival.surv import Floats, Integers, Surv
 
 # With more strata than this, looping over them costs more than blocks for every row.
 _MANY_STRATA = 128

@@ -8,9 +8,10 @@ from typing import Protocol
 
 import numpy as np
 import scipy.linalg
+
 from coalition_exit.errors import FitError
 from coalition_exit.survival.monotone import check_monotone
-from coalition_exit.survival.partial import Evaluation
+from coalition_exit.survival.partial import Evaluation, PartialLikelihood
 from coalition_exit.survival.risksets import RiskSets
 from coalition_exit.survival.surv import Floats, Integers
 
@@ -19,6 +20,9 @@ __all__ = ["Likelihood", "Solution", "check_information", "check_monotone", "max
 # Largest share of a column's variation that may be left once the other columns are taken out for
 # it to count as collinear, on the scale of a correlation matrix.
 _COLLINEAR = 1e-10
+# Share of a covariate's sum of squares that must be left as information: below it half the digits of
+# the standard errors are lost in the difference.
+_LOST = 1e-10
 # Newton has arrived only if its last step changes no linear predictor by more than this. Along a
 # direction without a maximum each step changes some linear predictor by about 1, for ever, however
 # little the log-likelihood gains by it.
@@ -26,6 +30,9 @@ _STILL = 1e-2
 # Gain of a step of 1e-4 standard errors: below it, a gain that no longer shrinks is rounding.
 _ROUNDING_GAIN = 5e-9
 _ROUNDING_STEPS = 3
+# By this iteration the gain of a step falls quadratically, unless the likelihood is monotone: then by 1 / e.
+_LATE = 8
+_SLOW = 0.2
 
 
 class Likelihood(Protocol):
@@ -112,7 +119,7 @@ def maximize(
         return Solution(np.zeros(0), null, null, np.zeros((0, 0)), 0)
     ridge = np.zeros(p) if penalty is None else penalty
     if penalty is None:
-        scale = check_information(null.information, likelihood, names)
+        scale = check_information(null.information, likelihood, names, null)
     else:
         scale = penalized_scale(null.information, ridge, likelihood, names)
     newton = _Newton(likelihood, names, scale, ridge, tolerance)
@@ -151,8 +158,10 @@ class _Newton:
         step = _newton_step(at.information + np.diag(self.ridge), score, self.scale)
         if step is None:
             self.check_monotone()
-            raise FitError("not_converged", f"the information is singular at iteration {iteration}")
+            raise FitError("not_converged", f"the information is singular at iteration {iteration}{self._span(beta)}")
         gain = 0.5 * float(score @ step)
+        if iteration >= _LATE and gain >= _SLOW * self.last_gain:
+            self.check_monotone()
         rounding = gain <= _ROUNDING_GAIN and gain >= 0.25 * self.last_gain
         self.stalled = self.stalled + 1 if rounding else 0
         self.last_gain = gain
@@ -175,6 +184,13 @@ class _Newton:
                 return to, new
             size /= 2
         raise FitError("not_converged", "no step raises the log-likelihood")
+
+    def _span(self, beta: Floats) -> str:
+        """Say so if the linear predictor has left the range of exp()."""
+        span = float(np.ptp(self.likelihood.x @ beta))
+        if span < 600:
+            return ""
+        return f": the linear predictor spans {span:.0f}, beyond exp() (take out what changes with time alone)"
 
     def check_monotone(self) -> None:
         """Refuse a monotone likelihood; the answer does not change from one step to the next."""
@@ -230,8 +246,13 @@ def penalized_scale(information: Floats, ridge: Floats, likelihood: Likelihood, 
     return np.asarray(np.sqrt((np.diag(information) + ridge) / max(likelihood.total_weight, 1.0)))
 
 
-def check_information(information: Floats, likelihood: Likelihood, names: Sequence[str]) -> Floats:
+def check_information(
+    information: Floats, likelihood: Likelihood, names: Sequence[str], at: Evaluation | None = None
+) -> Floats:
     """Refuse covariates that the data cannot tell apart; return their scales, shape (p,).
+
+    ``at`` is the evaluation that gave the information; without it covariates are not compared with their
+    variation between event times.
 
     Raises
     ------
@@ -241,19 +262,49 @@ def check_information(information: Floats, likelihood: Likelihood, names: Sequen
     size = _largest(likelihood.x)
     variance = np.diag(information)
     total = likelihood.total_weight
-    flat = variance <= 1e-14 * np.maximum(size, 1e-150) ** 2 * total
+    once = isinstance(likelihood, PartialLikelihood) and likelihood.rows_at_risk_once
+    # Rows at risk once are centred within their risk sets, so less is lost to rounding.
+    flat = variance <= (1e-26 if once else 1e-14) * np.maximum(size, 1e-150) ** 2 * total
     if flat.any():
         named = ", ".join(names[int(j)] for j in np.flatnonzero(flat))
         raise FitError("no_variation", f"no variation among those at risk at the event times: {named}")
+    lost = variance <= _LOST * _squares(information, likelihood, at)
+    if lost.any():
+        named = ", ".join(names[int(j)] for j in np.flatnonzero(lost))
+        raise FitError(
+            "no_variation",
+            f"next to no variation among those at risk, compared with that between event times: {named} "
+            "(take out what changes with time alone; it has no effect on the estimates)",
+        )
     scale = np.sqrt(variance)
     correlation = information / np.outer(scale, scale)
     _, r, pivot = scipy.linalg.qr(correlation, pivoting=True)
     small = np.abs(np.diag(r)) < _COLLINEAR
     if small.any():
-        kept, lost = pivot[~small], pivot[small]
-        named = "; ".join(_dependence(j, kept, correlation, names) for j in sorted(lost))
-        raise FitError("collinear", named)
+        raise FitError("collinear", _dependences(correlation, pivot[~small], pivot[small], names))
     return np.asarray(scale / np.sqrt(max(total, 1.0)))
+
+
+def _squares(information: Floats, likelihood: Likelihood, at: Evaluation | None) -> Floats:
+    """Diagonal of the sum from which the information is the difference, shape (p,); 0 if it is no difference."""
+    if at is None or not isinstance(likelihood, PartialLikelihood) or likelihood.rows_at_risk_once:
+        return np.zeros(len(information))
+    return np.asarray(np.diag(information) + likelihood.steps.weight @ at.mean**2)
+
+
+def _dependences(correlation: Floats, kept: Integers, lost: Integers, names: Sequence[str]) -> str:
+    """Say which covariates depend on which: the later ones on the earlier ones where that can be told."""
+    first: list[int] = []
+    later: list[int] = []
+    for j in range(len(names)):
+        part = correlation[np.ix_(first, first)]
+        left = (
+            1.0 - correlation[j, first] @ np.linalg.lstsq(part, correlation[first, j], rcond=None)[0] if first else 1.0
+        )
+        (later if left < 10 * _COLLINEAR else first).append(j)
+    if len(later) == len(lost):
+        kept, lost = np.array(first), np.array(later)
+    return "; ".join(_dependence(int(j), kept, correlation, names) for j in sorted(lost))
 
 
 def _dependence(j: int, kept: Integers, correlation: Floats, names: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
 from coalition_exit.survival.design import Design
 from coalition_exit.survival.partial import Evaluation, PartialLikelihood
 from coalition_exit.survival.risksets import RiskSets

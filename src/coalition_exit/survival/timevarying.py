@@ -20,10 +20,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from coalition_exit.errors import DataError, nearest, one_of
 from coalition_exit.survival.risksets import RiskSets, prepare_risk_sets
 from coalition_exit.survival.surv import Floats, Integers, Surv
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from coalition_exit.survival.design import Design

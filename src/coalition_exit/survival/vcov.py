@@ -117,8 +117,9 @@ def cluster_codes(state: CoxState, clusters: ArrayLike | None = None, place: str
     if clusters is None:
         if state.design.cluster is None or state.design.n_cluster is None:
             raise DataError(place, f"{n} values, one a row (the model was fitted without clusters)", "none")
-        # A fit keeps codes, in order of first appearance, and not what they stood for.
-        labels = np.array([f"code {code}" for code in range(state.design.n_cluster)])
+        labels = state.design.cluster_labels
+        if labels is None:
+            labels = np.array([f"code {code}" for code in range(state.design.n_cluster)])
         found = ClusterCodes(state.design.cluster, labels)
     else:
         values = pd.Series(np.asarray(clusters))
