@@ -7,8 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from coalition_exit import commands
 from coalition_exit.panel.build import build_panel
 from coalition_exit.record.loading import Record, load_record
+from coalition_exit.report import output
 from tiny_record import write_tiny_record
 
 ROOT = Path(__file__).parents[1]
@@ -25,6 +27,19 @@ def record() -> Record:
 def panel(record: Record) -> pd.DataFrame:
     """The panel under the article's rules."""
     return build_panel(record)
+
+
+@pytest.fixture
+def loaded_once(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the commands use the record that is loaded already."""
+    load = commands.load_record
+    monkeypatch.setattr(commands, "load_record", lambda folder=None: record if folder is None else load(folder))
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the drawing of figures, which takes longest."""
+    monkeypatch.setattr(output, "save", lambda *_: [])
 
 
 @pytest.fixture

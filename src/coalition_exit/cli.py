@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
+import errno
+import os
+import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from coalition_exit.errors import EXIT_BAD_INPUT, EXIT_DONE, InputError
+from coalition_exit.errors import EXIT_BAD_INPUT, EXIT_DONE, InputError, nearest, one_of, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,15 +24,29 @@ if TYPE_CHECKING:
     from coalition_exit.specs.loading import Spec
 
 _SOURCES = click.Choice(["auto", "record"])
-_OUT = click.Path(file_okay=False, path_type=Path)
+_OUT = click.Path(path_type=Path)
+_STOPPED = 130
+# Letters a line holds where the terminal's width is not known.
+_WIDTH = 100
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Group(click.Group):
+    """A group that names the nearest command."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            raise InputError(ctx.command_path, one_of(self.commands), shown(args[0]), nearest(args[0], self.commands))
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="coalition-exit")
 def cli() -> None:
     """Study when states abandon their coalition partners in war.
 
-    Reproduce the article's tables (replicate), test an objection of your own (new, run), see how
+    Reproduce the article's tables (replicate), test an objection of your own (new, validate, run), see how
     things are coded (rules, data).
     """
 
@@ -46,7 +66,10 @@ def replicate(data: str, out: Path) -> int:
 @click.option("--data", type=_SOURCES, default="auto", show_default=True, help="Data source.")
 @click.option("--out", type=_OUT, default=Path("output"), show_default=True, help="Folder for the results.")
 def run(specs: Sequence[str], data: str, out: Path) -> int:
-    """Run specification files: a path, or the name of one that ships (article/table1)."""
+    """Run specification files and write tables and figures.
+
+    SPEC is the path of a YAML file, or the name of one that ships with the package (article/table1).
+    """
     from coalition_exit.commands import user_specs
 
     return _run(user_specs(specs), data, out)
@@ -57,26 +80,30 @@ def _run(specs: Sequence[Spec], data: str, out: Path) -> int:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from coalition_exit.commands import run_specs
+    from coalition_exit.report.output import check_folder
 
+    check_folder(out)
     console = Console(stderr=True)
     total = sum(len(spec.models) for spec in specs)
     columns = (TextColumn("Fitting models"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=not console.is_terminal) as bar:
+    arguments = click.get_current_context().find_root().obj or sys.argv[1:]
+    command = shlex.join(["coalition-exit", *arguments])
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=total)
-        outcome = run_specs(specs, data, out, " ".join(["coalition-exit", *sys.argv[1:]]), lambda _: bar.advance(task))
+        outcome = run_specs(specs, data, out, command, lambda _: bar.advance(task))
     _print_outcome(outcome)
     return outcome.exit_code
 
 
 def _print_outcome(outcome: Outcome) -> None:
-    from coalition_exit.report.tables import to_text
+    from coalition_exit.report.plain import to_text
 
     for table in outcome.tables:
-        click.echo(to_text(table))
-    click.echo(f"Data: {outcome.note}")
+        _say(to_text(table, _terminal_width()))
+    _say(f"Data: {outcome.note}")
     for table_name, model, reason in outcome.failed:
-        click.echo(f"Not estimated: {table_name} > {model}: {reason}", err=True)
-    click.echo(f"Written to {outcome.out}: open {outcome.out / 'report.html'} in a browser.")
+        _say(f"Not estimated: {table_name} > {model}: {reason}", sys.stderr)
+    _say(f"Written to {outcome.out}: open {outcome.out / 'report.html'} in a browser.")
 
 
 @cli.command()
@@ -86,24 +113,25 @@ def validate(specs: Sequence[str]) -> int:
     from coalition_exit.commands import summarize_spec, user_specs
 
     for spec in user_specs(specs):
-        click.echo(summarize_spec(spec))
+        _say(summarize_spec(spec))
     return EXIT_DONE
 
 
 @cli.command()
 @click.argument("name", required=False)
 def rules(name: str | None) -> int:
-    """List the coding rules, or show one (by its name or its variable)."""
-    from coalition_exit.commands import describe_rule, list_rules
+    """List the coding rules, or show one.
 
-    if name is not None:
-        click.echo(describe_rule(name))
-    else:
-        _print_table(list_rules().drop(columns=["label"]), "Coding rules (coalition-exit rules NAME for one)")
+    NAME is the name of a rule (article_recent_exit) or of a variable (recexit, ctrend45).
+    """
+    from coalition_exit.commands import describe_rule, describe_rules
+
+    width = _terminal_width() or _WIDTH
+    _say(describe_rules(width) if name is None else describe_rule(name, width))
     return EXIT_DONE
 
 
-@cli.group()
+@cli.group(cls=_Group)
 def data() -> None:
     """Describe, check and export the data."""
 
@@ -113,35 +141,35 @@ def describe() -> int:
     """Show counts, exits by mode, and a line on every variable."""
     from coalition_exit.commands import describe_data
 
-    shown = describe_data()
-    click.echo(f"Data: {shown.note}")
-    _print_table(shown.counts, "Panel")
-    _print_table(shown.exits, "Exits by mode")
-    variables = shown.variables.copy()
+    told = describe_data()
+    variables = told.variables[["variable", "min", "mean", "max", "missing", "meaning"]].copy()
     for column in ("min", "mean", "max"):
         variables[column] = variables[column].map("{:.4g}".format)
-    _print_table(variables, "Variables")
-    _print_table(shown.tables, "Tables of the record")
+    _say(f"Data: {told.note}\n")
+    _print_table(told.counts, "Panel")
+    _print_table(told.exits, "Exits by mode")
+    _print_table(variables, "Variables", right=("min", "mean", "max"))
+    _print_table(told.tables[["table", "rows", "holds"]], "Tables of the record")
     return EXIT_DONE
 
 
 @data.command()
 @click.argument("folder", required=False, type=click.Path())
 def check(folder: str | None) -> int:
-    """Check the record (or a FOLDER with changed tables) against its codebook."""
+    """Check the record against its codebook, or a FOLDER with tables of your own."""
     from coalition_exit.commands import check_data
 
-    click.echo(check_data(folder))
+    _say(check_data(folder))
     return EXIT_DONE
 
 
 @data.command()
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path))
 def export(file: Path) -> int:
     """Write the panel to FILE (.dta, .csv or .parquet)."""
     from coalition_exit.commands import export_data
 
-    click.echo(export_data(file))
+    _say(export_data(file))
     return EXIT_DONE
 
 
@@ -152,41 +180,74 @@ def new(name: str) -> int:
     from coalition_exit.commands import new_spec
 
     path = new_spec(name)
-    click.echo(f"Written: {path}. Edit it, then: coalition-exit run {path}")
+    _say(f"Written: {path}. Edit it, then: {shlex.join(['coalition-exit', 'run', str(path)])}")
     return EXIT_DONE
 
 
-def _print_table(frame: pd.DataFrame, title: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def _print_table(frame: pd.DataFrame, title: str, right: Sequence[str] = ()) -> None:
+    from coalition_exit.report.plain import columns
 
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", show_lines=False)
-    for column in frame.columns:
-        numeric = frame[column].dtype.kind in "if" or column in ("min", "mean", "max")
-        table.add_column(str(column), justify="right" if numeric else "left", overflow="fold")
-    for row in frame.itertuples(index=False):
-        table.add_row(*(str(value) for value in row))
-    # Piped output has no width of its own; 160 columns keep a line of a variable on few lines.
-    console = Console(width=None if sys.stdout.isatty() else 160, markup=False, highlight=False)
-    console.print(table)
+    rows = [[str(value) for value in row] for row in frame.itertuples(index=False)]
+    numbers = [name for name in frame.columns if frame[name].dtype.kind in "if"]
+    _say(columns(title, list(frame.columns), rows, _terminal_width() or _WIDTH, [*numbers, *right]))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def _terminal_width() -> int | None:
+    """Return the letters a line of the terminal holds; None where output goes to a file or a pipe."""
+    if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit():
+        return max(shutil.get_terminal_size((_WIDTH, 24)).columns, 20)
+    return None
+
+
+def _say(text: str, stream: IO[str] | None = None) -> None:
+    """Print; a reader that has gone (``| head``) is no error, and a full disk is one line."""
+    stream = stream or sys.stdout
+    try:
+        click.echo(text, file=stream)
+    except OSError as error:
+        # What is still in the buffer must go somewhere, or Python complains when it ends.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        if not isinstance(error, BrokenPipeError) and error.errno != errno.EINVAL:
+            raise InputError("output", "a place that can be written", (error.strerror or "").lower()) from None
+
+
+def _plain_letters(error: UnicodeError) -> tuple[str, int]:
+    """Stand in for letters that the terminal's encoding lacks."""
+    assert isinstance(error, UnicodeEncodeError)
+    lacking = error.object[error.start : error.end]
+    return "".join({"†": "+", "–": "-", "—": "-", "’": "'"}.get(letter, "?") for letter in lacking), error.end
+
+
+codecs.register_error("coalition-exit-plain", _plain_letters)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
     for stream in (sys.stdout, sys.stderr):
-        # A Windows console of an old code page must not break on a dagger.
         reconfigure: Any = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
-            reconfigure(errors="replace")
+            reconfigure(errors="coalition-exit-plain")
     try:
-        code = cli.main(args=arguments, standalone_mode=False)
+        code = cli.main(args=list(given), prog_name="coalition-exit", obj=given, standalone_mode=False)
     except InputError as error:
-        click.echo(f"Error: {error}", err=True)
-        code = EXIT_BAD_INPUT
-    except click.ClickException as error:
+        code = _refuse(str(error))
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         code = EXIT_BAD_INPUT
+    except click.UsageError as error:
+        asked = f" ({error.ctx.command_path} --help says more)" if error.ctx else ""
+        code = _refuse(f"{error.format_message()}{asked}")
+    except click.ClickException as error:
+        code = _refuse(error.format_message())
     except click.Abort:
-        click.echo("Stopped.", err=True)
-        code = 130
+        _say("Stopped.", sys.stderr)
+        code = _STOPPED
     sys.exit(int(code or EXIT_DONE))
+
+
+def _refuse(message: str) -> int:
+    """Say what is wrong with the input, on one line."""
+    _say(f"Error: {' '.join(message.split())}", sys.stderr)
+    return EXIT_BAD_INPUT

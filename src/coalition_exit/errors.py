@@ -70,8 +70,8 @@ class FitError(CoalitionExitError):
 
 
 def shown(value: object, most: int = 80) -> str:
-    """Return a value as a message shows it: quoted, on one line, cut when long."""
-    text = repr(value)
+    """Return a value as a message shows it: as YAML has it, on one line, cut when long."""
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 

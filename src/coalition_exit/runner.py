@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from coalition_exit.errors import DataError, FitError, one_of
+from coalition_exit.errors import DataError, FitError, nearest, one_of, shown
 from coalition_exit.panel.build import build_panel
 from coalition_exit.record.loading import Record, load_record
-from coalition_exit.specs.loading import ModelSpec, Spec, load_spec
+from coalition_exit.specs.loading import Spec, load_spec
+from coalition_exit.specs.models import ModelSpec
 from coalition_exit.survival.cox import CoxPH
 from coalition_exit.survival.fit import TIDY_COLUMNS, CoxFit
 
@@ -131,7 +132,7 @@ def run_spec(
     if not isinstance(spec, Spec):
         spec = load_spec(spec)
     if data not in SOURCES:
-        raise DataError("data", one_of(SOURCES), repr(data))
+        raise DataError("data", one_of(SOURCES), shown(data), nearest(str(data), SOURCES))
     record = load_record() if record is None else record
     results = []
     rows = 0
@@ -154,7 +155,7 @@ def _run_model(model: ModelSpec, panel: pd.DataFrame) -> ModelResult:
     for expression in model.sample:
         keep &= expression.evaluate(panel)
     chosen = panel.loc[keep]
-    complete = chosen[model.variables].notna().all(axis=1)
+    complete = chosen[model.estimation_columns].notna().all(axis=1)
     used = chosen.loc[complete]
     clustered = model.errors.type == "cluster"
     counts = {

@@ -35,6 +35,7 @@ _MOST_LETTERS = 1_000
 _MOST_NODES = 200
 _EXPECTED = "a comparison of a column with a value, e.g. contribpc > 0.1 or warnum not in [106, 139]"
 _DATE = re.compile(r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])\Z")
+_DATE_TEXT = 'a date "YYYY-MM-DD"'
 _SAME_KIND = "numbers compared with numbers and text with quoted text"
 
 
@@ -212,13 +213,14 @@ class Expression:
         kinds = [self._kind(node, columns) for node in (left, right)]
         if (kinds[0].kind == "number") != (kinds[1].kind == "number"):
             part = ast.get_source_segment(self.text, right)
-            raise SpecError(self.place, _SAME_KIND, shown(f"{ast.unparse(left)} {_SIGNS[type(op)]} {part}"))
+            expected = _DATE_TEXT if "date" in (kinds[0].kind, kinds[1].kind) else _SAME_KIND
+            raise SpecError(self.place, expected, shown(f"{ast.unparse(left)} {_SIGNS[type(op)]} {part}"))
         for node, kind in ((right, kinds[0]), (left, kinds[1])):
             if isinstance(node, ast.Name):
                 continue
             text = str(self._literal(node))
             if kind.kind == "date" and not _DATE.match(text):
-                raise SpecError(self.place, 'a date "YYYY-MM-DD"', shown(text))
+                raise SpecError(self.place, _DATE_TEXT, shown(text))
             if kind.values is not None and text not in kind.values:
                 raise SpecError(self.place, one_of(kind.values, 30), shown(text), nearest(text, kind.values))
 

@@ -74,6 +74,14 @@ class Rule:
             merged[key] = value
         return replace(self, parameters=MappingProxyType(merged))
 
+    @property
+    def explained(self) -> str:
+        """The meaning with the parameters' values in place of their names."""
+        text = self.meaning
+        for key, value in self.parameters.items():
+            text = text.replace(f"`{key}`", f"{value:g}" if isinstance(value, float) else str(value))
+        return text
+
     def _check(self, place: str, key: str, value: object) -> None:
         _check_kind(place, self.parameters[key], value)
         allowed = self.allowed.get(key)
@@ -132,7 +140,8 @@ class RuleBook:
         family, _ = self._family(variable)
         if family is not None:
             expected = f"a window from {SMALLEST_WINDOW} to {LARGEST_WINDOW} days in the name"
-            hint = f"Other windows: coding: {{{variable}: {{rule: {family}, window: DAYS}}}}"
+            main = self.rules[family].variable.replace("{window}", "60")
+            hint = f"Did you mean {main!r}? Longer and shorter ones: coding: {{{main}: {{window: DAYS}}}}"
             return SpecError(place, expected, shown(variable), hint)
         windows = [v.replace("{window}", str(w)) for v in self.defaults for w in range(SMALLEST_WINDOW, 121, 15)]
         hint = nearest(variable, dict.fromkeys([*others, *windows]))

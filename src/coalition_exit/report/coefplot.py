@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,14 @@ from coalition_exit.specs.loading import Spec
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 FORMATS = ("png", "pdf", "svg")
+# Inches; and models beyond which a legend would fill the page.
+TALLEST = 60.0
+MOST_IN_LEGEND = 30
 _STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
+    # Labels are the user's words, not formulas.
+    "text.parse_math": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.spines.left": False,
@@ -26,17 +32,9 @@ _STYLE: Any = {
     "pdf.fonttype": 42,
 }
 _DATA_COLUMNS = [
-    "table",
-    "model",
-    "model_label",
-    "term",
-    "term_label",
-    "estimate",
-    "conf_low",
-    "conf_high",
-    "order",
-    "position",
-]
+    "table", "model", "model_label", "term", "term_label",
+    "estimate", "conf_low", "conf_high", "order", "position",
+]  # fmt: skip
 
 
 def plot_data(spec: Spec, estimates: pd.DataFrame) -> pd.DataFrame:
@@ -44,21 +42,21 @@ def plot_data(spec: Spec, estimates: pd.DataFrame) -> pd.DataFrame:
 
     Terms stand in the table's order from the top (position 0 downwards), models side by side.
     """
-    rows = estimates[estimates["table"] == spec.table].set_index(["model", "term"])
+    own = estimates[estimates["table"] == spec.table]
+    rows = {(row.model, row.term): row for row in own.itertuples(index=False)}
     terms = [term for term in spec.order if term not in spec.omit_from_figure]
-    terms = [term for term in terms if any((m.key, term) in rows.index for m in spec.models)]
+    terms = [term for term in terms if any((m.key, term) in rows for m in spec.models)]
     step = 0.75 / max(len(spec.models), 1)
     data = []
     for k, term in enumerate(terms):
         for j, model in enumerate(spec.models):
-            if (model.key, term) not in rows.index:
+            row = rows.get((model.key, term))
+            if row is None:
                 continue
-            row = rows.loc[(model.key, term)]
-            head = f"{model.group}: {model.label}" if model.group else model.label
             position = k + (j - (len(spec.models) - 1) / 2) * step
             data.append(
-                (spec.table, model.key, head, term, spec.label_of(term), row["estimate"], row["conf_low"],
-                 row["conf_high"], j, round(position, 6))
+                (spec.table, model.key, model.head, term, spec.label_of(term), row.estimate, row.conf_low,
+                 row.conf_high, j, round(position, 6))
             )  # fmt: skip
     return pd.DataFrame(data, columns=_DATA_COLUMNS)
 
@@ -69,35 +67,58 @@ def draw(data: pd.DataFrame, title: str, note: str) -> Any:
     from matplotlib.figure import Figure
 
     with mpl.rc_context(_STYLE):
-        labels = list(dict.fromkeys(data["term_label"]))
-        models = list(dict.fromkeys(data.sort_values("order", kind="stable")["model_label"]))
-        height = 1.6 + 0.16 * len(labels) * max(len(models), 3) + 0.2 * len(models)
-        figure = Figure(figsize=(7.0, height), layout="constrained")
+        if data.empty:
+            return _draw_nothing(title)
+        # Two terms, or two models, may bear the same label: rows and colours go by key.
+        terms = data.drop_duplicates("term")["term_label"]
+        models = data.drop_duplicates("model").sort_values("order")
+        labels = [textwrap.fill(label, 32) for label in terms]
+        height = 1.8 + 0.16 * len(labels) * max(len(models), 3) + 0.2 * min(len(models), MOST_IN_LEGEND)
+        figure = Figure(figsize=(7.0, min(height, TALLEST)), layout="constrained")
+        figure.suptitle(textwrap.fill(title, 78), x=0.01, horizontalalignment="left", fontsize=10, fontweight="bold")
         axes = figure.add_subplot()
         axes.axvline(0, color="#555555", linewidth=0.9, zorder=1)
-        for j, model in enumerate(models):
-            own = data[data["model_label"] == model]
-            colour, marker = COLOURS[j % len(COLOURS)], MARKERS[j % len(MARKERS)]
-            axes.hlines(own["position"], own["conf_low"], own["conf_high"], color=colour, linewidth=1.6, zorder=2)
-            axes.plot(
-                own["estimate"], own["position"], linestyle="none", marker=marker, markersize=5,
-                markerfacecolor=colour, markeredgecolor="white", markeredgewidth=0.5, label=model, zorder=3,
-            )  # fmt: skip
-        axes.set_yticks(range(len(labels)), labels)
-        axes.tick_params(axis="y", length=0)
-        axes.set_ylim(len(labels) - 0.45, -0.55)
-        for k in range(1, len(labels)):
-            axes.axhline(k - 0.5, color="#e4e4e4", linewidth=0.7, zorder=0)
-        axes.set_xlabel("Coefficient (log hazard ratio) with 95% interval; below 0: abandonment less likely")
-        # An annotation of the axes, not of the figure: the layout then keeps room for it above the legend.
-        below = {"xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
-        axes.annotate(
-            textwrap.fill(note, 90), (0, 0), (0, -38), fontsize=7, color="#444444", ha="left", va="top", **below
-        )
-        axes.set_title(title, loc="left", fontsize=10, fontweight="bold", wrap=True)
-        if len(models) > 1:
+        for model in models.itertuples(index=False):
+            _draw_model(axes, data[data["model"] == model.model], model.order, model.model_label)
+        _dress(axes, labels, note)
+        if 1 < len(models) <= MOST_IN_LEGEND:
             figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2, frameon=False)
     return figure
+
+
+def _draw_nothing(title: str) -> Any:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.0, 1.6), layout="constrained")
+    figure.suptitle(textwrap.fill(title, 78), x=0.01, horizontalalignment="left", fontsize=10, fontweight="bold")
+    figure.text(0.01, 0.3, "No estimates to show: the table's note says why.")
+    return figure
+
+
+def _draw_model(axes: Any, own: pd.DataFrame, order: int, label: str) -> None:
+    colour, marker = look(order)
+    axes.hlines(own["position"], own["conf_low"], own["conf_high"], color=colour, linewidth=1.6, zorder=2)
+    axes.plot(
+        own["estimate"], own["position"], linestyle="none", marker=marker, markersize=5, markerfacecolor=colour,
+        markeredgecolor="white", markeredgewidth=0.5, label=textwrap.fill(label, 45), zorder=3,
+    )  # fmt: skip
+
+
+def look(order: int) -> tuple[str, str]:
+    """Return colour and marker of the model at a position; the first 49 all look different."""
+    return COLOURS[order % len(COLOURS)], MARKERS[(order + order // len(COLOURS)) % len(MARKERS)]
+
+
+def _dress(axes: Any, labels: list[str], note: str) -> None:
+    axes.set_yticks(range(len(labels)), labels)
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(len(labels) - 0.45, -0.55)
+    for k in range(1, len(labels)):
+        axes.axhline(k - 0.5, color="#e4e4e4", linewidth=0.7, zorder=0)
+    axes.set_xlabel("Coefficient (log hazard ratio) with 95% interval\nbelow 0: abandonment less likely")
+    # An annotation of the axes, not of the figure: the layout then keeps room for it above the legend.
+    below = {"xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
+    axes.annotate(textwrap.fill(note, 80), (0, 0), (0, -50), fontsize=7, color="#444444", ha="left", va="top", **below)
 
 
 _METADATA: Mapping[str, dict[str, Any]] = {
@@ -112,7 +133,9 @@ def save(figure: Any, stem: Path) -> list[Path]:
     import matplotlib as mpl
 
     paths = []
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        # A letter that the font lacks is drawn as a box; the SVG keeps it.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
         for kind in FORMATS:
             path = stem.with_suffix(f".{kind}")
             figure.savefig(path, dpi=300, metadata=_METADATA[kind])

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
+from coalition_exit.coding.rules import load_rules
 from coalition_exit.report.numbers import STARS_NOTE, format_a2, format_count, stars
 from coalition_exit.specs.loading import Spec
+from coalition_exit.specs.models import ModelSpec
 
 STATISTIC_LABELS = {
     "n_obs": "Observations",
@@ -53,6 +57,15 @@ class TableLayout:
     notes: tuple[str, ...]
 
     @property
+    def body(self) -> list[list[str]]:
+        """Rows as printed, the label first: coefficients with stars, errors below, then the foot."""
+        rows = []
+        for label, cells in self.rows:
+            rows.append([label, *(cell.coef + cell.stars for cell in cells)])
+            rows.append(["", *(cell.error for cell in cells)])
+        return rows + [[label, *values] for label, values in self.foot]
+
+    @property
     def spans(self) -> list[tuple[str, int]]:
         """Spanning heads with the number of columns each covers."""
         spans: list[tuple[str, int]] = []
@@ -76,10 +89,12 @@ def lay_out_table(spec: Spec, estimates: pd.DataFrame, models: pd.DataFrame, sou
     source_note
         What the data are, for the note.
     """
-    estimates = estimates[estimates["table"] == spec.table].set_index(["model", "term"])
+    own = estimates[estimates["table"] == spec.table]
+    found = {(row.model, row.term): row for row in own.itertuples(index=False)}
     models = models[models["table"] == spec.table].set_index("model")
     rows = tuple(
-        (spec.label_of(term), tuple(_cell(estimates, model.key, term) for model in spec.models)) for term in spec.order
+        (spec.label_of(term), tuple(_cell(found.get((model.key, term))) for model in spec.models))
+        for term in spec.order
     )
     foot = tuple(
         (STATISTIC_LABELS[name], tuple(_statistic(models, model.key, name) for model in spec.models))
@@ -96,11 +111,10 @@ def lay_out_table(spec: Spec, estimates: pd.DataFrame, models: pd.DataFrame, sou
     )
 
 
-def _cell(estimates: pd.DataFrame, model: str, term: str) -> Cell:
-    if (model, term) not in estimates.index:
+def _cell(row: Any) -> Cell:
+    if row is None:
         return Cell()
-    row = estimates.loc[(model, term)]
-    return Cell(format_a2(row["estimate"]), stars(row["p_value"]), f"({format_a2(row['std_error'])})")
+    return Cell(format_a2(row.estimate), stars(row.p_value), f"({format_a2(row.std_error)})")
 
 
 def _statistic(models: pd.DataFrame, model: str, name: str) -> str:
@@ -111,33 +125,60 @@ def _statistic(models: pd.DataFrame, model: str, name: str) -> str:
 
 
 def _notes(spec: Spec, models: pd.DataFrame, source_note: str) -> tuple[str, ...]:
-    ties = sorted({_TIES[t] for t in models["ties"]})
-    notes = [f"Cox models of the hazard per day; coefficients, not hazard ratios; {' and '.join(ties)} ties."]
-    clustered = {m.errors.by: m.errors.correction for m in spec.models if m.errors.type == "cluster"}
-    for by, correction in clustered.items():
-        factor = "G/(G-1), as in Stata" if correction == "stata" else "no small-sample factor, as in R"
-        notes.append(f"Standard errors in parentheses, clustered by {by} ({factor}).")
-    if any(m.errors.type == "model" for m in spec.models):
-        notes.append("Standard errors in parentheses, model-based where not clustered.")
-    notes.append(f"{STARS_NOTE}.")
-    changed = [
-        f"{m.label}: {name} coded by {m.coding[name].name}" + _parameters(m.choices[name])
-        for m in spec.models
-        for name in m.choices
+    ties = "; ".join(_said(_by_model(spec, lambda m: [f"{_TIES[m.ties]} ties"])))
+    errors = "; ".join(_said(_by_model(spec, lambda m: [_errors(m)])))
+    notes = [
+        f"Cox models of the hazard per day; coefficients, not hazard ratios; {ties}.",
+        f"Standard errors in parentheses, {errors}.",
+        f"{STARS_NOTE}.",
     ]
-    if changed:
-        notes.append(f"Coding rules that depart from the article's: {'; '.join(changed)}.")
-    for key, row in models[models["status"] != "ok"].iterrows():
-        label = next(m.label for m in spec.models if m.key == key)
-        notes.append(f"{label} could not be estimated: {row['reason']}.")
+    for lead, describe in (("Rows kept", _samples), ("Coding rules that depart from the article's", _departures)):
+        said = _said(_by_model(spec, describe))
+        if said:
+            notes.append(f"{lead}: {'; '.join(said)}.")
+    for model in spec.models:
+        if models.loc[model.key, "status"] != "ok":
+            reason = str(models.loc[model.key, "reason"]).rstrip(".")
+            notes.append(f"{model.head} could not be estimated: {reason}.")
     notes.append(f"Data: {source_note}.")
     if spec.note:
         notes.append(spec.note)
     return tuple(notes)
 
 
+def _by_model(spec: Spec, describe: Callable[[ModelSpec], list[str]]) -> dict[str, tuple[str, ...]]:
+    """Return what is to be said, each with the models it holds for; () if it holds for all."""
+    heads: dict[str, list[str]] = {}
+    for model in spec.models:
+        for text in describe(model):
+            heads.setdefault(text, []).append(model.head)
+    return {text: () if len(of) == len(spec.models) else tuple(of) for text, of in heads.items()}
+
+
+def _said(by_model: dict[str, tuple[str, ...]]) -> list[str]:
+    return [f"{text} for {', '.join(heads)}" if heads else text for text, heads in by_model.items()]
+
+
+def _errors(model: ModelSpec) -> str:
+    if model.errors.type == "model":
+        return "from the inverse information, not clustered"
+    factor = "G/(G-1), as in Stata" if model.errors.correction == "stata" else "no small-sample factor, as in R"
+    return f"clustered by {model.errors.by} ({factor})"
+
+
+def _samples(model: ModelSpec) -> list[str]:
+    return [" and ".join(expression.text for expression in model.sample)] if model.sample else []
+
+
+def _departures(model: ModelSpec) -> list[str]:
+    said = []
+    for name, choice in model.choices.items():
+        rule, default = model.coding[name], load_rules().default_for(name)
+        if default is None or rule.identity != default.identity:
+            said.append(f"{name} by {rule.name}{_parameters(choice)}")
+    return said
+
+
 def _parameters(choice: object) -> str:
-    if not isinstance(choice, dict):
-        return ""
-    given = ", ".join(f"{key} = {value}" for key, value in choice.items() if key != "rule")
-    return f" ({given})" if given else ""
+    given = {key: value for key, value in choice.items() if key != "rule"} if isinstance(choice, dict) else {}
+    return f" ({', '.join(f'{key} = {value}' for key, value in given.items())})" if given else ""

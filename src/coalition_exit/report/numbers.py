@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 STARS = ((0.01, "**"), (0.05, "*"), (0.1, "†"))
+SMALLEST = 1e-8
 STARS_NOTE = "† p < .1, * p < .05, ** p < .01 (two-sided)"
 
 
@@ -12,7 +13,7 @@ def format_a2(value: float) -> str:
     """Format with at least two significant digits, as Stata's esttab ``a2`` does.
 
     The number of decimals is fixed before rounding: with |x| < 1 it is max(1, 2 + int(-log10|x|)),
-    otherwise max(1, 3 - int(log10|x| + 1)).
+    otherwise max(1, 3 - int(log10|x| + 1)). Below 1e-8 the power of ten is written out.
 
     Examples
     --------
@@ -24,6 +25,8 @@ def format_a2(value: float) -> str:
     size = abs(value)
     if size == 0:
         return "0"
+    if size < SMALLEST:
+        return f"{value:.1e}"
     decimals = 2 + int(-math.log10(size)) if size < 1 else 3 - int(math.log10(size) + 1)
     return f"{value:.{max(1, decimals)}f}"
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
-import shutil
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from coalition_exit.errors import InputError
+from coalition_exit.errors import InputError, shown
 from coalition_exit.report.coefplot import draw, plot_data, save
 from coalition_exit.report.layout import TableLayout, lay_out_table
 from coalition_exit.report.tables import render_html, to_csv, to_html, to_latex, to_markdown
@@ -30,12 +32,13 @@ class TableSource:
 def write_output(
     out: Path, sources: Sequence[TableSource], estimates: pd.DataFrame, models: pd.DataFrame, run: dict[str, Any]
 ) -> list[TableLayout]:
-    """Write everything a run leaves behind; each file appears whole or not at all.
+    """Write everything a run leaves behind: all of it, or nothing.
 
     Parameters
     ----------
     out
-        The output folder; made if need be. Files of an earlier run with the same names are replaced.
+        The output folder; made if need be. Files of an earlier run with the same names are replaced
+        together at the end; when anything goes wrong before, they stay as they were.
     sources
         The tables.
     estimates, models
@@ -53,14 +56,45 @@ def write_output(
     InputError
         When the folder cannot be written.
     """
+    check_folder(out)
+    made = [path for path in (out, *out.parents) if not path.exists()]
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out, prefix=".writing-") as folder:
-            layouts = _write_all(Path(folder), sources, estimates, models, run)
-            _move_into(Path(folder), out)
-    except OSError as error:
-        raise InputError(str(out), "a folder that can be written", error.strerror or str(error)) from None
+            new, old = Path(folder) / "new", Path(folder) / "old"
+            new.mkdir()
+            layouts = _write_all(new, sources, estimates, models, run)
+            _swap(new, out, old)
+    except BaseException as error:
+        for path in made:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        if isinstance(error, OSError):
+            raise InputError(str(out), "a folder that can be written", _reason(error)) from None
+        raise
     return layouts
+
+
+def check_folder(out: Path) -> None:
+    """Refuse a folder that cannot be written, before anything is computed for it.
+
+    Raises
+    ------
+    InputError
+        Says why.
+    """
+    try:
+        there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    except (OSError, ValueError) as error:
+        raise InputError(shown(str(out)), "a folder that can be written", _reason(error)) from None
+    if not there.is_dir():
+        raise InputError(str(out), "a folder that can be written", f"the file {there}")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(str(out), "a folder that can be written", "no permission to write there")
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).lower()
 
 
 def _write_all(
@@ -79,9 +113,8 @@ def _write_all(
         _write_table(folder / "tables", layout)
         data = plot_data(source.spec, estimates)
         data.to_csv(folder / "figures" / f"{layout.table}.csv", index=False, lineterminator="\n")
-        if len(data):
-            save(draw(data, layout.title, f"Data: {source.note}."), folder / "figures" / layout.table)
-            figures[layout.table] = f"figures/{layout.table}.svg"
+        save(draw(data, layout.title, f"Data: {source.note}."), folder / "figures" / layout.table)
+        figures[layout.table] = f"figures/{layout.table}.svg"
     lead = "Tables and coefficient plots of this run. Full precision is in estimates.csv and models.csv."
     _write(
         folder / "report.html",
@@ -105,17 +138,31 @@ def read_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     kept = {"keep_default_na": False, "na_values": [""], "encoding": "utf-8", "float_precision": "round_trip"}
     text = {"table": str, "model": str, "term": str}
     estimates = pd.read_csv(folder / "estimates.csv", dtype=text, **kept)
-    models = pd.read_csv(folder / "models.csv", dtype={**text, "status": str, "reason": str}, **kept)
+    models = pd.read_csv(folder / "models.csv", dtype={**text, "status": str, "reason": str, "correction": str}, **kept)
     return estimates, models.fillna({"reason": "", "correction": ""})
 
 
-def _move_into(folder: Path, out: Path) -> None:
-    for path in sorted(folder.rglob("*")):
-        target = out / path.relative_to(folder)
-        if path.is_dir():
-            target.mkdir(exist_ok=True)
-        else:
-            path.replace(target)
-    for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
+def _swap(new: Path, out: Path, old: Path) -> None:
+    """Move every file into the output folder; whatever goes wrong, put the earlier ones back."""
+    moved: list[Path] = []
+    files = [path.relative_to(new) for path in sorted(new.rglob("*")) if path.is_file()]
+    try:
+        for name in files:
+            for folder in (out, old):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            if (out / name).is_dir():
+                raise IsADirectoryError(errno.EISDIR, f"the folder {out / name} in the place of a file")
+            if (out / name).exists():
+                (out / name).replace(old / name)
+            moved.append(name)
+            (new / name).replace(out / name)
+    except BaseException:
+        for name in reversed(moved):
+            (out / name).unlink(missing_ok=True)
+        for path in old.rglob("*"):
+            if path.is_file():
+                path.replace(out / path.relative_to(old))
+        for name in {name.parent for name in files} - {Path()}:
+            with contextlib.suppress(OSError):
+                (out / name).rmdir()
+        raise

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import textwrap
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -15,7 +14,9 @@ from coalition_exit.report.layout import Cell, TableLayout
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "†": r"$\dagger$", "<": r"$<$", ">": r"$>$",
+    "†": r"$\dagger$", "<": r"$<$", ">": r"$>$", "|": r"\textbar{}",
+    # After the end of a row, or a rule, a bare bracket would be read as a length.
+    "[": "{[}", "]": "{]}",
 }  # fmt: skip
 
 
@@ -32,7 +33,12 @@ def _environment() -> Any:
         lambda name: resources.files("coalition_exit.report").joinpath("templates", name).read_text("utf-8")
     )
     return jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=loader,
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
 
 
@@ -48,61 +54,12 @@ def to_html(table: TableLayout) -> str:
 
 def to_markdown(table: TableLayout) -> str:
     """Return the table as Markdown whose columns line up in a terminal."""
-    rows = [[_escape_markdown(text) for text in row] for row in [["", *_heads(table)], *_body(table)]]
+    rows = [[_escape_markdown(text) for text in row] for row in [["", *_heads(table)], *table.body]]
     widths = [max(3, *(len(row[k]) for row in rows)) for k in range(len(rows[0]))]
     lines = [_markdown_row(row, widths) for row in rows]
     rule = "|" + "|".join("-" * (w + 2) if k == 0 else "-" * (w + 1) + ":" for k, w in enumerate(widths)) + "|"
     notes = _escape_markdown(" ".join(table.notes))
     return "\n".join([f"**{_escape_markdown(table.title)}**", "", lines[0], rule, *lines[1:], "", notes, ""])
-
-
-def _body(table: TableLayout) -> list[list[str]]:
-    rows = []
-    for label, cells in table.rows:
-        rows.append([label, *(c.coef + c.stars for c in cells)])
-        rows.append(["", *(c.error for c in cells)])
-    return rows + [[label, *values] for label, values in table.foot]
-
-
-def to_text(table: TableLayout, width: int = 100) -> str:
-    """Return the table as plain text for a terminal, notes wrapped at ``width`` letters."""
-    heads = [["", *table.columns]]
-    if any(table.groups):
-        shown = [g if k == 0 or g != table.groups[k - 1] else "" for k, g in enumerate(table.groups)]
-        heads.insert(0, ["", *shown])
-    body = [_hang(row) for row in _body(table)]
-    label = max(len(row[0]) for row in body)
-    # A group's head may reach over its columns, so only the column heads and cells set the width.
-    widths = [max(len(row[k]) for row in [heads[-1], *body]) + 2 for k in range(1, len(table.columns) + 1)]
-    line = "-" * (label + sum(widths))
-    lines = [table.title, line]
-    lines += [_group_line(row, label, widths) for row in heads[:-1]]
-    lines += [_text_row(heads[-1], label, widths), line]
-    lines += [_text_row(row, label, widths) for row in body[: -len(table.foot) or None]]
-    lines += [line, *(_text_row(row, label, widths) for row in body[len(body) - len(table.foot) :]), line]
-    return "\n".join([*lines, textwrap.fill(" ".join(table.notes), max(width, len(line))), ""])
-
-
-def _hang(row: list[str]) -> list[str]:
-    """Let stars and brackets hang to the right, so that digits line up."""
-    hung = []
-    for text in row[1:]:
-        digits = text.rstrip("*†")
-        hung.append(digits + text[len(digits) :].ljust(2) if not text.endswith(")") else f"{text} ")
-    return [row[0], *hung]
-
-
-def _text_row(row: list[str], label: int, widths: list[int]) -> str:
-    return row[0].ljust(label) + "".join(text.rjust(w) for text, w in zip(row[1:], widths, strict=True)).rstrip()
-
-
-def _group_line(row: list[str], label: int, widths: list[int]) -> str:
-    line, reach = "", label
-    for text, w in zip(row[1:], widths, strict=True):
-        if text:
-            line = line.ljust(reach + 2) + text
-        reach += w
-    return line.rstrip()
 
 
 def _heads(table: TableLayout) -> list[str]:
@@ -111,7 +68,10 @@ def _heads(table: TableLayout) -> list[str]:
 
 
 def _escape_markdown(text: str) -> str:
-    return "".join("\\" + letter if letter in "|*_\\`<" else letter for letter in text)
+    """Escape what Markdown would read as markup; a bare ``_`` inside a word, or ``<`` before a space, is none."""
+    escaped = re.sub(r"([|*\\`~$]|\](?=[(\[:]))", r"\\\1", text)
+    escaped = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\_", escaped)
+    return re.sub(r"<(?=[A-Za-z/!?])|&(?=#?[A-Za-z0-9]+;)", r"\\\g<0>", escaped)
 
 
 def _markdown_row(row: list[str], widths: list[int]) -> str:
@@ -126,13 +86,8 @@ def to_csv(table: TableLayout) -> str:
     if any(table.groups):
         writer.writerow(["", *table.groups])
     writer.writerow(["", *table.columns])
-    for label, cells in table.rows:
-        writer.writerow([label, *(c.coef + c.stars for c in cells)])
-        writer.writerow(["", *(c.error for c in cells)])
-    for label, values in table.foot:
-        writer.writerow([label, *values])
-    for note in table.notes:
-        writer.writerow([note])
+    writer.writerows(table.body)
+    writer.writerows([note] for note in table.notes)
     return out.getvalue()
 
 
@@ -168,7 +123,7 @@ def to_latex(table: TableLayout) -> str:
         lines.append(" & ".join([escape_latex(label), *(_latex_cell(c) for c in cells)]) + r" \\")
         lines.append(" & ".join(["", *(c.error for c in cells)]) + r" \\[2pt]")
     lines.append(r"\midrule")
-    lines += [" & ".join([escape_latex(label), *values]) + r" \\" for label, values in table.foot]
+    lines += [" & ".join([escape_latex(label), *map(_minus, values)]) + r" \\" for label, values in table.foot]
     lines += [r"\bottomrule", r"\end{tabular}", "", r"\medskip"]
     lines.append(r"\begin{minipage}{0.95\textwidth}\footnotesize")
     lines += [escape_latex(note) for note in table.notes]
@@ -186,7 +141,8 @@ def _latex_head(text: str) -> str:
     if len(words) < 2:
         return "".join(words)
     half = (len(words) + 1) // 2
-    return rf"\shortstack{{{' '.join(words[:half])}\\{' '.join(words[half:])}}}"
+    # The empty group keeps a star that begins the second line from being read as part of the break.
+    return rf"\shortstack{{{' '.join(words[:half])}\\{{}}{' '.join(words[half:])}}}"
 
 
 def _latex_spans(table: TableLayout) -> list[str]:
@@ -199,6 +155,10 @@ def _latex_spans(table: TableLayout) -> list[str]:
     return [" & ".join(heads) + r" \\", "".join(rules)]
 
 
+def _minus(number: str) -> str:
+    return number.replace("-", "$-$")
+
+
 def _latex_cell(cell: Cell) -> str:
     mark = cell.stars.replace("†", r"\dagger")
-    return cell.coef.replace("-", "$-$") + (rf"\sym{{{mark}}}" if mark else "")
+    return _minus(cell.coef) + (rf"\sym{{{mark}}}" if mark else "")

@@ -173,5 +173,6 @@ def schema_text() -> str:
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
-if __name__ == "__main__":
+def write_schema() -> None:
+    """Write that file anew, after a change of the format or of the rules."""
     schema_path().write_text(schema_text(), encoding="utf-8", newline="\n")

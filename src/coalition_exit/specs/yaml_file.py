@@ -76,7 +76,7 @@ for _tag, _pattern in _SCALARS.items():
 
 
 def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
-    if len(node.value) > _MOST_DIGITS:
+    if len(node.value.lstrip("+-")) > _MOST_DIGITS:
         raise yaml.constructor.ConstructorError(None, None, "a number of too many digits", node.start_mark)
     return int(loader.construct_scalar(node))
 
