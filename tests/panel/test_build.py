@@ -178,3 +178,8 @@ def test_export_refuses_other_formats_and_places(panel: pd.DataFrame, tmp_path: 
     with pytest.raises(InputError, match="can be written"):
         export_panel(panel.iloc[:5], tmp_path / "nowhere" / "panel.csv")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_keys_cannot_be_coded(record: Record) -> None:
+    with pytest.raises(SpecError, match="coding > idvar: expected a variable that rules code"):
+        build_panel(record, ["withdraw"], {"idvar": "article_polity"})

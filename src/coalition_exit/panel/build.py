@@ -57,6 +57,9 @@ def resolve_rules(
         On an unknown variable, rule or parameter.
     """
     book, coding = load_rules(), coding or {}
+    for name in coding:
+        if name in KEYS:
+            raise SpecError(f"{place} > {name}", "a variable that rules code, not a key of the panel", repr(name))
     wanted = list(dict.fromkeys([SUBJECTS, *variables, *coding]))
     rules = {name: book.resolve(name, coding.get(name), f"{place} > {name}") for name in wanted}
     for name, rule in rules.items():
