@@ -15,7 +15,7 @@ from coalition_exit.survival.design import Design, build_design
 from coalition_exit.survival.exact import ExactLikelihood
 from coalition_exit.survival.firth import FirthSolution, maximize_firth
 from coalition_exit.survival.fit import CoxFit
-from coalition_exit.survival.partial import PartialLikelihood
+from coalition_exit.survival.partial import PartialLikelihood, blocks
 from coalition_exit.survival.risksets import RiskSets, prepare_risk_sets
 from coalition_exit.survival.solver import Solution, maximize
 from coalition_exit.survival.state import CoxState
@@ -224,8 +224,10 @@ def _centered_rows(x: Floats, rows: Integers, weights: Floats | None) -> tuple[F
     # Centring leaves every estimate as it is and keeps exp() and the sums in range.
     if not len(rows):
         return chosen, np.zeros(x.shape[1])
-    center = chosen.mean(axis=0) if weights is None else (weights @ chosen) / weights.sum()
-    chosen -= center
+    each = np.ones(len(rows)) if weights is None else weights
+    center = sum(each[part] @ chosen[part] for part in blocks(chosen)) / each.sum()
+    for part in blocks(chosen):
+        chosen[part] -= center
     return chosen, center
 
 

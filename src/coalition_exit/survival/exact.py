@@ -32,7 +32,9 @@ from coalition_exit.survival.risksets import RiskSets
 from coalition_exit.survival.surv import Floats, Integers
 
 # Rows multiplied out at a time: bounds the memory, (p + 1)(p + 2) numbers for each.
-_CHUNK = 2048
+_CHUNK = 16_384
+# Rows of all sets that are multiplied out side by side.
+_BATCH = 16_384
 # Members of tied risk sets that are listed once; beyond it they are searched at each evaluation.
 _LISTED = 20_000_000
 
@@ -92,7 +94,7 @@ class ExactLikelihood:
         # Where all rows at risk have the event there is one subset only: the likelihood is 1.
         self._tied = np.flatnonzero((count > 1) & (count < size))
         self._single = _single_events(risk_sets, x, offset, count)
-        self._batches = self._sets_of_a_size(count, size)
+        self._batches = self._like_sets(count, size)
         self._members = _members(risk_sets, self._tied) if size[self._tied].sum() <= _LISTED else None
 
     @property
@@ -115,20 +117,25 @@ class ExactLikelihood:
         loglik += float(log_risk[events].sum())
         score = score + self.x[events].sum(axis=0)
         for sets, d in self._batches:
-            rows = np.stack([self._at_risk(k) for k in sets], axis=1)
-            sums = log_subset_sums(log_risk[rows], self.x[rows], d)
+            rows = _stacked([self._at_risk(k) for k in sets])
+            chosen = np.where(rows >= 0, log_risk[rows], -np.inf)
+            sums = log_subset_sums(chosen, self.x[rows], d)
             loglik -= float(sums.value.sum())
             score = score - sums.mean.sum(axis=0)
             information = information + sums.variance.sum(axis=0)
         return ExactEvaluation(loglik, score, information, at.risk, at.shift)
 
-    def _sets_of_a_size(self, count: Integers, size: Integers) -> list[tuple[Integers, int]]:
-        """Return the tied times in batches with equally many events and rows, and their number of events."""
+    def _like_sets(self, count: Integers, size: Integers) -> list[tuple[Integers, Integers]]:
+        """Return the tied times in batches of like numbers of events and rows, and their numbers of events."""
+        d, n = count[self._tied], size[self._tied]
+        # Within a factor of 2 either way, so that little of a batch is padding.
+        like = np.frexp(d)[1] * 64 + np.frexp(n)[1]
         batches = []
-        for d, n in sorted({(int(count[k]), int(size[k])) for k in self._tied}):
-            alike = np.flatnonzero((count[self._tied] == d) & (size[self._tied] == n))
-            most = max(1, _CHUNK // n)
-            batches += [(alike[begin : begin + most], d) for begin in range(0, len(alike), most)]
+        for kind in np.unique(like):
+            alike = np.flatnonzero(like == kind)
+            most = max(1, _BATCH // int(n[alike].max()))
+            parts = np.split(alike, range(most, len(alike), most))
+            batches += [(part, d[part]) for part in parts]
         return batches
 
     def _at_risk(self, position: int) -> Integers:
@@ -166,6 +173,14 @@ def _members(rs: RiskSets, chosen: Integers) -> list[Integers]:
     return np.split(rows[order], np.cumsum(np.bincount(at, minlength=len(chosen)))[:-1])
 
 
+def _stacked(members: list[Integers]) -> Integers:
+    """Put lists of rows side by side, padded with -1: shape (longest, lists)."""
+    rows = np.full((max(len(own) for own in members), len(members)), -1)
+    for b, own in enumerate(members):
+        rows[: len(own), b] = own
+    return rows
+
+
 @dataclass(frozen=True, eq=False)
 class SubsetSums:
     """Logs of sums over subsets of size d in B sets, with the moments of the subsets' total covariates.
@@ -184,41 +199,45 @@ class SubsetSums:
     variance: Floats
 
 
-def log_subset_sums(log_risk: Floats, x: Floats, d: int) -> SubsetSums:
-    """Return log e_d(exp(log_risk)), 0 < d < n, of B sets of n rows, with derivatives in the coefficients of x.
+def log_subset_sums(log_risk: Floats, x: Floats, d: Integers) -> SubsetSums:
+    """Return log e_d(exp(log_risk)) of B sets of up to n rows, with derivatives in the coefficients of x.
 
     Parameters
     ----------
     log_risk
-        Linear predictors, shape (n, B).
+        Linear predictors, shape (n, B); -inf where a set has fewer than n rows.
     x
         Covariates, shape (n, B, p).
     d
-        Size of the subsets.
+        Size of the subsets, shape (B,): more than 0, less than the set's number of rows.
     """
     tilt = _tilt(log_risk, d)
     chosen, rest = expit(log_risk + tilt), expit(-log_risk - tilt)
     center = (chosen[..., None] * x).sum(axis=0) / chosen.sum(axis=0)[:, None]
     z = x - center
+    most, p = int(d.max()), z.shape[2]
+    rows = max(_CHUNK // len(d), 2)
     product: Floats | None = None
-    for begin in range(0, len(z), _CHUNK):
-        part = slice(begin, begin + _CHUNK)
-        factor = _multiply_out(_factors(chosen[part], rest[part], z[part]), d, z.shape[2])
-        product = factor if product is None else _product(product, factor, d, z.shape[2])
+    for begin in range(0, len(z), rows):
+        part = slice(begin, begin + rows)
+        factor = _multiply_out(_factors(chosen[part], rest[part], z[part]), most, p)
+        product = factor if product is None else _product(product, factor, most, p)
     assert product is not None
-    last, p = product[0, :, d], z.shape[2]
+    last = product[:, d, 0, np.arange(len(d))].T
     mean, moments = last[:, 1 : p + 1] / last[:, :1], last[:, p + 1 :] / last[:, :1]
     second = np.empty((len(last), p, p))
     row, column = np.triu_indices(p)
     second[:, row, column] = second[:, column, row] = moments
     value = np.log(last[:, 0]) + np.logaddexp(0.0, log_risk + tilt).sum(axis=0) - d * tilt
-    return SubsetSums(value, d * center + mean, second - mean[:, :, None] * mean[:, None, :])
+    return SubsetSums(value, d[:, None] * center + mean, second - mean[:, :, None] * mean[:, None, :])
 
 
-def _tilt(log_risk: Floats, d: int) -> Floats:
+def _tilt(log_risk: Floats, d: Integers) -> Floats:
     """Solve sum expit(log_risk + tilt) = d for each set, shape (B,), roughly; the result is exact for any tilt."""
-    middle = np.log(d) - np.log(len(log_risk) - d)
-    low, high = middle - log_risk.max(axis=0), middle - log_risk.min(axis=0)
+    there = np.isfinite(log_risk)
+    middle = np.log(d) - np.log(there.sum(axis=0) - d)
+    low = middle - log_risk.max(axis=0)
+    high = middle - np.where(there, log_risk, np.inf).min(axis=0)
     tilt = 0.5 * (low + high)
     for _ in range(100):
         share = expit(log_risk + tilt)
@@ -233,48 +252,47 @@ def _tilt(log_risk: Floats, d: int) -> Floats:
 
 
 def _factors(chosen: Floats, rest: Floats, z: Floats) -> Floats:
-    """Return the factors (1 - p_i) + p_i exp(z_i b) y as jets at b = 0: shape (n, B, 2, 1 + p + p (p + 1) / 2).
+    """Return the factors (1 - p_i) + p_i exp(z_i b) y as jets at b = 0: shape (1 + p + p (p + 1) / 2, 2, n, B).
 
-    Along the last axis: value, first derivatives, upper triangle of second derivatives.
+    Along the first axis: value, first derivatives, upper triangle of second derivatives; then powers of y.
     """
     n, sets, p = z.shape
     row, column = np.triu_indices(p)
-    jets = np.zeros((n, sets, 2, 1 + p + len(row)))
-    jets[..., 0, 0] = rest
-    jets[..., 1, 0] = 1.0
-    jets[..., 1, 1 : p + 1] = z
-    jets[..., 1, p + 1 :] = z[..., row] * z[..., column]
-    jets[..., 1, :] *= chosen[..., None]
+    jets = np.zeros((1 + p + len(row), 2, n, sets))
+    own = np.moveaxis(z, 2, 0)
+    jets[0, 0] = rest
+    jets[0, 1] = 1.0
+    jets[1 : p + 1, 1] = own
+    jets[p + 1 :, 1] = own[row] * own[column]
+    jets[:, 1] *= chosen
     return jets
 
 
 def _multiply_out(factors: Floats, d: int, p: int) -> Floats:
-    """Multiply n polynomials for each set, shape (n, B, degree + 1, jets), to one, up to degree d."""
-    while len(factors) > 1:
-        pairs = len(factors) // 2
-        product = _product(factors[: 2 * pairs : 2], factors[1 : 2 * pairs : 2], d, p)
-        if len(factors) % 2:
-            left = factors[-1:]
-            padded = np.zeros((1, *product.shape[1:]))
-            padded[:, :, : left.shape[2]] = left
-            product = np.concatenate([product, padded])
+    """Multiply n polynomials for each set, shape (jets, degree + 1, n, B), to one, up to degree d."""
+    while factors.shape[2] > 1:
+        half = factors.shape[2] // 2
+        product = _product(factors[:, :, :half], factors[:, :, half : 2 * half], d, p)
+        if factors.shape[2] % 2:
+            left = factors[:, :, -1:]
+            padded = np.zeros((*product.shape[:2], 1, product.shape[3]))
+            padded[:, : left.shape[1]] = left
+            product = np.concatenate([product, padded], axis=2)
         factors = product
     return factors
 
 
 def _product(a: Floats, b: Floats, d: int, p: int) -> Floats:
     """Multiply polynomials pairwise, with their derivatives, up to degree d."""
-    if b.shape[2] > a.shape[2]:
+    if b.shape[1] > a.shape[1]:
         a, b = b, a
     row, column = np.triu_indices(p)
-    length = min(a.shape[2] + b.shape[2] - 1, d + 1)
-    out = np.zeros((*a.shape[:2], length, a.shape[3]))
-    first, second = slice(1, p + 1), slice(p + 1, None)
-    for power in range(min(b.shape[2], length)):
-        left, right = a[:, :, : length - power], b[:, :, power : power + 1]
-        to = out[:, :, power : power + left.shape[2]]
-        to += left * right[..., :1]
-        to[..., first] += left[..., :1] * right[..., first]
-        to[..., second] += left[..., :1] * right[..., second]
-        to[..., second] += left[..., 1 + row] * right[..., 1 + column] + left[..., 1 + column] * right[..., 1 + row]
+    length = min(a.shape[1] + b.shape[1] - 1, d + 1)
+    out = np.zeros((a.shape[0], length, *a.shape[2:]))
+    for power in range(min(b.shape[1], length)):
+        left, right = a[:, : length - power], b[:, power, None]
+        to = out[:, power : power + left.shape[1]]
+        to += left * right[0]
+        to[1:] += left[0] * right[1:]
+        to[p + 1 :] += left[1 + row] * right[1 + column] + left[1 + column] * right[1 + row]
     return out

@@ -23,8 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import scipy.linalg
-import scipy.optimize
-from scipy.stats import chi2, norm
+from scipy.special import chdtrc, ndtri
 
 from coalition_exit.errors import DataError, FitError, nearest, one_of
 from coalition_exit.survival.partial import Evaluation, PartialLikelihood
@@ -282,7 +281,7 @@ def profile_intervals(state: CoxState, level: float = 0.95, terms: Sequence[str]
         profile = _Profile(likelihood, names, state, j)
         statistic = max(2.0 * (profile.highest - profile.loglik_at(0.0)), 0.0)
         low, high = (profile.bound(side, level) for side in (-1.0, 1.0))
-        rows.append((term, state.beta[j], profile.std_error, statistic, chi2.sf(statistic, 1), low, high))
+        rows.append((term, state.beta[j], profile.std_error, statistic, float(chdtrc(1, statistic)), low, high))
     columns = ["term", "estimate", "std_error", "statistic", "p_value", "conf_low", "conf_high"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -324,12 +323,14 @@ class _Profile:
 
     def bound(self, side: float, level: float) -> float:
         """Return the lower (side -1) or upper (side 1) confidence limit."""
-        reach = float(norm.ppf(0.5 + level / 2))
+        from scipy.optimize import brentq  # slow to import, and only profiles need it
+
+        reach = float(ndtri(0.5 + level / 2))
         # The root of the drop is nearly linear in the distance, so a Wald interval is a good start.
         near, far = 0.0, reach * self.std_error
         for _ in range(60):
             if self._root_drop(side, far) >= reach:
-                found = scipy.optimize.brentq(
+                found = brentq(
                     lambda distance: self._root_drop(side, distance) - reach, near, far, xtol=1e-300, rtol=1e-12
                 )
                 return float(self.beta[self.j] + side * found)

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 import scipy.linalg
 from numpy.typing import ArrayLike
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 from coalition_exit.errors import DataError, FitError, nearest, one_of
 from coalition_exit.survival.firth import FirthLikelihood, maximize_firth, require_firth
@@ -381,4 +381,4 @@ def _refuse_ridge(state: CoxState, test: str) -> None:
 
 def _result(test: str, hypothesis: Hypothesis, statistic: float) -> TestResult:
     df = len(hypothesis.matrix)
-    return TestResult(test, hypothesis.text, statistic, df, float(chi2.sf(statistic, df)))
+    return TestResult(test, hypothesis.text, statistic, df, float(chdtrc(df, max(statistic, 0.0))))

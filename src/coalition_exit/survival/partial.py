@@ -15,7 +15,7 @@ Therneau and Grambsch (2000), Modeling Survival Data, chapters 3 and 7.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,8 +24,11 @@ from numpy.typing import NDArray
 from coalition_exit.survival.risksets import RiskSets
 from coalition_exit.survival.surv import Floats, Integers
 
-# Rows per block of a Gram matrix: a block and its weighted copy stay in the cache.
-_BLOCK = 8192
+# Multiplications per block of rows in a p x p product: a block and its weighted copy stay in the cache, and
+# products of this size stay on one thread (waiting for a second one costs more than it saves).
+_BLOCK = 262_144
+# With more clusters than this a block of rows sums its own clusters only.
+_MANY = 8192
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +122,7 @@ class PartialLikelihood:
         Where exp() leaves the range of floating point the log-likelihood is not finite.
         """
         rs, steps, x = self.risk_sets, self.steps, self.x
-        log_risk = x @ beta
+        log_risk = times(x, beta)
         if self.offset is not None:
             log_risk += self.offset
         shift = float(log_risk.max()) if len(log_risk) else 0.0
@@ -137,7 +140,7 @@ class PartialLikelihood:
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             mean /= denominator[:, None]
             hazard = steps.weight / denominator
-            loglik = float(self.event_weight @ log_risk - steps.weight @ np.log(denominator))
+            loglik = float(_dot(self.event_weight, log_risk) - _dot(steps.weight, np.log(denominator)))
             expected = rs.accumulate(self.per_time(hazard))
             expected *= weighted
             if self.ties == "efron":
@@ -150,19 +153,19 @@ class PartialLikelihood:
         """Return information and score from the rows' expected events and the steps' means."""
         rs, steps, x = self.risk_sets, self.steps, self.x
         excess = self.event_weight - expected
-        if not self.rows_at_risk_once:
-            return gram(x, expected) - gram(mean, steps.weight), excess @ x
+        once = self.rows_at_risk_once
         # Rows at risk once are centred within their risk set: a covariate may follow calendar time closely
         # without its variation among those at risk being lost in the sums.
-        center = mean[self._by_time]
+        center = mean[self._by_time] if once else None
         score = np.zeros(x.shape[1])
         information = np.zeros((x.shape[1], x.shape[1]))
-        for begin in range(0, len(x), _BLOCK):
-            part = slice(begin, begin + _BLOCK)
-            own = x[part] - center[rs.last[part]]
+        for part in blocks(x):
+            own = x[part] if center is None else x[part] - center[rs.last[part]]
             information += (own * expected[part, None]).T @ own
             score += excess[part] @ own
-        if self.ties == "efron":
+        if center is None:
+            information -= gram(mean, steps.weight)
+        elif self.ties == "efron":
             information -= gram(mean - center[steps.at], steps.weight)
         return information, score
 
@@ -179,20 +182,19 @@ class PartialLikelihood:
         ``cluster`` is the code of each row at risk, shape (m,). Rows are done in blocks, so that no second array of
         the size of the covariates is made.
         """
-        m, p = self.x.shape
+        p = self.x.shape[1]
         total = np.zeros((n_cluster, p))
         residuals = self._score_residuals(at)
-        for begin in range(0, m, _BLOCK):
-            part = slice(begin, begin + _BLOCK)
+        for part in blocks(self.x):
             residual = residuals(part)
             if not self._unit:
                 residual *= self.weights[part, None]
             codes, count = cluster[part], n_cluster
-            if n_cluster > _BLOCK:
+            if n_cluster > _MANY:
                 here, codes = np.unique(codes, return_inverse=True)
                 count = len(here)
             sums = [np.bincount(codes, weights=column, minlength=count) for column in residual.T]
-            total[here if n_cluster > _BLOCK else slice(None)] += np.column_stack(sums) if p else 0.0
+            total[here if n_cluster > _MANY else slice(None)] += np.column_stack(sums) if p else 0.0
         return total
 
     def _score_residuals(self, at: Evaluation) -> Callable[[slice], Floats]:
@@ -200,7 +202,8 @@ class PartialLikelihood:
         rs, steps = self.risk_sets, self.steps
         efron = self.ties == "efron"
         step_mean = at.hazard[:, None] * at.mean
-        hazard, mean_hazard = (rs.accumulator(self.per_time(values)) for values in (at.hazard, step_mean))
+        hazard = rs.accumulator(self.per_time(at.hazard))
+        mean_hazard = rs.accumulator(self.per_time(step_mean), overwrite=not efron)
         event_mean = self.per_time(at.mean / steps.count[:, None]) if efron else at.mean
         if efron:
             taken = self.per_time(at.hazard * steps.fraction)
@@ -233,10 +236,28 @@ class PartialLikelihood:
 def gram(x: Floats, weights: Floats) -> Floats:
     """Return x' diag(weights) x, shape (p, p), in blocks of rows."""
     total = np.zeros((x.shape[1], x.shape[1]))
-    for begin in range(0, len(x), _BLOCK):
-        part = x[begin : begin + _BLOCK]
-        total += (part * weights[begin : begin + _BLOCK, None]).T @ part
+    for part in blocks(x):
+        own = x[part]
+        total += (own * weights[part, None]).T @ own
     return total
+
+
+def times(x: Floats, beta: Floats) -> Floats:
+    """Return x @ beta, shape (m,), in blocks of rows."""
+    total = np.empty(len(x))
+    for part in blocks(x):
+        np.dot(x[part], beta, out=total[part])
+    return total
+
+
+def _dot(a: Floats, b: Floats) -> float:
+    return float(np.einsum("i,i->", a, b))
+
+
+def blocks(x: Floats) -> Iterator[slice]:
+    """Cut the rows of x, shape (m, p), into blocks that fit the cache."""
+    rows = min(max(_BLOCK // max(x.shape[1], 1) ** 2, 256), 8192)
+    return (slice(begin, begin + rows) for begin in range(0, len(x), rows))
 
 
 def _steps(rs: RiskSets, event_weight: Floats, ties: str) -> Steps:

@@ -82,10 +82,15 @@ class RiskSets:
         """Sum increments per event time over the times each row is at risk: (K, ...) to (m, ...)."""
         return self.accumulator(increments)(slice(None))
 
-    def accumulator(self, increments: Floats) -> Callable[[slice], Floats]:
-        """Return a function that accumulates for a slice of the m rows, to go through them in blocks."""
+    def accumulator(self, increments: Floats, overwrite: bool = False) -> Callable[[slice], Floats]:
+        """Return a function that accumulates for a slice of the m rows, to go through them in blocks.
+
+        ``overwrite`` allows the increments to be used as memory.
+        """
         early = self._early
-        running = self._running(increments) if early is None or early.any() else None
+        running = None
+        if early is None or early.any():
+            running = self._running(increments, overwrite and early is None)
         if early is None:
             assert running is not None
             return lambda part: np.asarray(running[self.last[part]])
@@ -139,8 +144,8 @@ class RiskSets:
             return total
         return self._blocks.down(_scaled(self._blocks.matrix, weights) @ values)
 
-    def _running(self, increments: Floats) -> Floats:
-        running = np.empty_like(increments, dtype=np.float64)
+    def _running(self, increments: Floats, overwrite: bool) -> Floats:
+        running = increments if overwrite else np.empty_like(increments, dtype=np.float64)
         for low, high in zip(self._bounds[:-1], self._bounds[1:], strict=True):
             np.cumsum(increments[low:high], axis=0, out=running[low:high])
         return running

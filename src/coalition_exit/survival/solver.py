@@ -62,7 +62,7 @@ class Solution:
     at : Evaluation
         The likelihood at ``beta``.
     null : Evaluation
-        The likelihood at 0.
+        The likelihood at 0: log-likelihood, score and information, without the arrays of the rows.
     inverse : shape (p, p)
         Inverse of the information (with the penalty's, if there is one) at ``beta``.
     iterations : int
@@ -123,11 +123,16 @@ def maximize(
     else:
         scale = penalized_scale(null.information, ridge, likelihood, names)
     newton = _Newton(likelihood, names, scale, ridge, tolerance)
+    at, null = null, _without_arrays(null)
     beta = np.zeros(p) if start is None else np.asarray(start, dtype=float).copy()
-    at = null if start is None else likelihood.evaluate(beta)
+    if start is not None:
+        at = likelihood.evaluate(beta)
     for iteration in range(1, max_iter + 1):
         step, done = newton.step(beta, at, iteration)
-        beta, at = newton.move(beta, at, step)
+        loglik = at.loglik
+        # At a million event times an evaluation is large: let go of one before making the next.
+        del at
+        beta, at = newton.move(beta, loglik, step)
         if done:
             break
     else:
@@ -172,9 +177,9 @@ class _Newton:
         self.check_monotone()
         return step, self.stalled >= _ROUNDING_STEPS
 
-    def move(self, beta: Floats, at: Evaluation, step: Floats) -> tuple[Floats, Evaluation]:
+    def move(self, beta: Floats, loglik: float, step: Floats) -> tuple[Floats, Evaluation]:
         """Take the step, or as much of it as does not lower the log-likelihood beyond rounding."""
-        floor = at.loglik - 0.5 * float(self.ridge @ beta**2)
+        floor = loglik - 0.5 * float(self.ridge @ beta**2)
         floor -= 1e-10 * (1 + abs(floor))
         size = 1.0
         for _ in range(30):
@@ -197,6 +202,11 @@ class _Newton:
         if not self.has_maximum:
             check_monotone(self.likelihood, self.names)
             self.has_maximum = True
+
+
+def _without_arrays(at: Evaluation) -> Evaluation:
+    none = np.empty(0)
+    return Evaluation(at.loglik, at.score, at.information, none, none, none, at.shift)
 
 
 def _newton_step(information: Floats, score: Floats, scale: Floats) -> Floats | None:
