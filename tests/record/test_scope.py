@@ -53,7 +53,7 @@ KNOWN = [
     (139, 1, 211, 1, "1940-05-28", {"mode": "surrender", "partners_wish": "yes"}),
     (139, 1, 220, 1, "1940-06-22", {"mode": "armistice", "partners_wish": "yes"}),
     (139, 2, 360, 1, "1944-08-23", {"mode": "changed_sides", "partners_wish": "yes"}),
-    (139, 2, 375, 1, "1944-09-19", {"fighting_stopped": "yes", "partners_wish": "yes"}),
+    (139, 2, 375, 1, "1944-09-04", {"fighting_stopped": "yes", "partners_wish": "yes"}),
     (148, 2, 651, 2, "1949-01-07", {"fighting_stopped": "no"}),
     (155, 1, 200, 1, "1956-11-06", {"ended_war": "yes", "partners_wish": "yes"}),
     (169, 2, 663, 1, "1967-06-07", {"fighting_stopped": "yes"}),

@@ -1,6 +1,6 @@
 # Makes the reference values of competing exits: cumulative incidence, Gray's test, Cox models by cause, Fine-Gray.
 #   Rscript tests/reference/make_competing.R
-#   (Debian packages r-base-core, r-cran-survival, r-cran-cmprsk)
+#   (Debian packages r-base-core, r-cran-survival, r-cran-cmprsk; last run with survival 3.5-3, cmprsk 2.2-11)
 # Writes competing_sim.csv, competing_mgus2.csv, competing_rows.csv (data) and competing_values.csv.
 suppressMessages({
   library(survival)

@@ -1,5 +1,5 @@
 # Makes the reference values of Cox models with shared frailty, with R's survival package.
-#   Rscript tests/reference/make_frailty.R      (Debian packages r-base-core, r-cran-survival)
+#   Rscript tests/reference/make_frailty.R      (Debian packages r-base-core, r-cran-survival; last run with survival 3.5-3)
 # Reads frailty_models.csv and data/*.csv, writes frailty_values.csv.
 #
 # At a given theta R is run twice: with sparse = FALSE its Newton steps are exact, so the coefficients, frailties

@@ -258,7 +258,7 @@ def test_curve_and_jackknife_equal_the_definition(data: pd.DataFrame) -> None:
             low = _slow_curve(data, cause, weights * (1 - h * (unit == u)))
             influence[u] = (high - low) / (2 * h)
         error = np.sqrt((influence**2).sum(axis=0))
-        np.testing.assert_allclose(curve.std_error[~last, cause - 1], error[~last], rtol=1e-6, atol=2e-8)
+        np.testing.assert_allclose(curve.std_error[~last, cause - 1], error[~last], rtol=1e-6, atol=1e-7)
 
 
 @settings(deadline=None, max_examples=30)

@@ -374,3 +374,11 @@ def test_results_can_be_pickled(options, extra):
     again = pickle.loads(pickle.dumps(fit))
     compare(again, fit)
     np.testing.assert_array_equal(again.state.likelihood.evaluate(fit.beta).score, fit.state.evaluation.score)
+
+
+def test_what_knows_no_penalty_can_refuse_one():
+    data = read("heart")
+    CoxPH().fit(HEART, data).state.require_plain("a test")
+    for options in ({"penalty": "firth"}, {"ridge": 1.0}, {"ties": "exact"}):
+        with pytest.raises(DataError, match="for a test, got"):
+            CoxPH(**options).fit(HEART, data).state.require_plain("a test")

@@ -451,6 +451,19 @@ def test_the_diagonal_approximation_says_where_it_fails() -> None:
     assert np.isfinite(full.std_error).all()
 
 
+def test_covariates_that_follow_calendar_time_keep_their_digits() -> None:
+    rng = np.random.default_rng(3)
+    n = 3000
+    day, cluster, z = rng.integers(0, 60, n), rng.integers(0, 20, n), rng.normal(size=n)
+    event = rng.random(n) < 0.05 * np.exp(0.5 * rng.normal(size=20)[cluster])
+    data = pd.DataFrame({"a": day, "b": day + 1, "event": event, "z": z, "x": 50.0 * day + z, "g": cluster})
+    plain = SharedFrailty().fit("Surv(a, b, event) ~ z", data, cluster="g")
+    trend = SharedFrailty().fit("Surv(a, b, event) ~ x", data, cluster="g")
+    np.testing.assert_allclose(trend.coef.iloc[0], plain.coef.iloc[0], rtol=1e-12)
+    np.testing.assert_allclose(trend.std_error.iloc[0], plain.std_error.iloc[0], rtol=1e-12)
+    np.testing.assert_allclose(trend.theta, plain.theta, rtol=1e-10)
+
+
 def test_many_clusters_need_no_square_matrix() -> None:
     rng = np.random.default_rng(11)
     n, g = 30_000, 10_000

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from coalition_exit.errors import DataError
 from coalition_exit.survival.design import Design
 from coalition_exit.survival.partial import Evaluation, PartialLikelihood
 from coalition_exit.survival.risksets import RiskSets
@@ -55,6 +56,19 @@ class CoxState:
         """Return x b + offset of every row of the data, covariates centred: shape (n,)."""
         eta = (self.design.x - self.center) @ self.beta
         return eta if self.design.offset is None else eta + self.design.offset
+
+    def require_plain(self, what: str) -> None:
+        """Refuse a penalized fit and exact ties, for computations that know neither.
+
+        Raises
+        ------
+        DataError
+            Names ``what`` was asked for.
+        """
+        if self.penalty != "none":
+            raise DataError("penalty", f"a fit without penalty for {what}", repr(self.penalty))
+        if self.likelihood.ties == "exact":
+            raise DataError("ties", f"'breslow' or 'efron' for {what}", "'exact'")
 
     @property
     def weights(self) -> Floats:
