@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from coalition_exit.survival.curves import kaplan_meier, nelson_aalen
     from coalition_exit.survival.discrete import DiscreteFit, DiscreteHazard, RandomInterceptFit
     from coalition_exit.survival.episodes import episode_report
+    from coalition_exit.survival.finegray import FineGray
     from coalition_exit.survival.fit import CoxFit
+    from coalition_exit.survival.frailty import SharedFrailty
     from coalition_exit.survival.glm import BinaryFit, BinaryRegression
     from coalition_exit.survival.logrank import logrank_test
     from coalition_exit.survival.stset import stset
@@ -33,9 +35,11 @@ _HOME = {
     "CoxPH": "survival.cox",
     "DiscreteFit": "survival.discrete",
     "DiscreteHazard": "survival.discrete",
+    "FineGray": "survival.finegray",
     "RandomInterceptFit": "survival.discrete",
     "Record": "record.loading",
     "RunResult": "runner",
+    "SharedFrailty": "survival.frailty",
     "Spec": "specs.loading",
     "Surv": "survival.surv",
     "build_panel": "panel.build",
@@ -56,9 +60,11 @@ __all__ = [
     "CoxPH",
     "DiscreteFit",
     "DiscreteHazard",
+    "FineGray",
     "RandomInterceptFit",
     "Record",
     "RunResult",
+    "SharedFrailty",
     "Spec",
     "Surv",
     "build_panel",

@@ -4,7 +4,9 @@ from coalition_exit.survival.cox import CoxPH
 from coalition_exit.survival.curves import kaplan_meier, nelson_aalen, survival_curves
 from coalition_exit.survival.discrete import DiscreteFit, DiscreteHazard, RandomInterceptFit
 from coalition_exit.survival.episodes import episode_report
+from coalition_exit.survival.finegray import FineGray
 from coalition_exit.survival.fit import CoxFit, Fit
+from coalition_exit.survival.frailty import SharedFrailty
 from coalition_exit.survival.glm import BinaryFit, BinaryRegression
 from coalition_exit.survival.logrank import logrank_test
 from coalition_exit.survival.stset import stset
@@ -17,8 +19,10 @@ __all__ = [
     "CoxPH",
     "DiscreteFit",
     "DiscreteHazard",
+    "FineGray",
     "Fit",
     "RandomInterceptFit",
+    "SharedFrailty",
     "Surv",
     "episode_report",
     "kaplan_meier",

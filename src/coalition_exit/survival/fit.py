@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 from coalition_exit.errors import DataError
 from coalition_exit.survival.maketables_plugin import MaketablesMixin
@@ -106,9 +106,9 @@ class Fit(MaketablesMixin):
             raise DataError("level", "a number between 0 and 1", repr(level))
         estimate, error = self.beta, np.sqrt(np.diag(self.covariance))
         statistic = estimate / error
-        reach = norm.ppf(0.5 + level / 2) * error
+        reach = ndtri(0.5 + level / 2) * error
         low, high = estimate - reach, estimate + reach
-        p_value = 2 * norm.sf(np.abs(statistic))
+        p_value = 2 * ndtr(-np.abs(statistic))
         if exponentiate:
             estimate, low, high = np.exp(estimate), np.exp(low), np.exp(high)
             error = error * estimate
@@ -158,7 +158,19 @@ class CoxFit(Fit):
 
     @property
     def title(self) -> str:
-        return f"Cox model ({self.ties} ties)"
+        return f"Cox model ({self.ties} ties{'' if self.penalty == 'none' else ', ' + self.penalty})"
+
+    @property
+    def penalty(self) -> str:
+        """Name of the penalty on the likelihood, or "none"."""
+        return self.state.penalty
+
+    @property
+    def events_per_variable(self) -> float:
+        """Events per covariate."""
+        from coalition_exit.survival import hypothesis
+
+        return hypothesis.events_per_variable(self.state)
 
     @property
     def _glance(self) -> tuple[str, ...]:
@@ -181,6 +193,18 @@ class CoxFit(Fit):
 
         covariance = self.covariance if self.n_cluster else None
         return phtest.proportional_hazards_test(self.state, transform, method, covariance=covariance, groups=groups)
+
+    def tests(self, hypothesis: Any = None, value: Any = 0.0) -> pd.DataFrame:
+        """Likelihood-ratio, Wald and score tests of terms or of a linear hypothesis; see `hypothesis`."""
+        from coalition_exit.survival import hypothesis as module
+
+        return module.all_tests(self.state, self.covariance if self.n_cluster else None, hypothesis, value)
+
+    def profile_intervals(self, level: float = 0.95, terms: Any = None) -> pd.DataFrame:
+        """Profile-likelihood intervals, the ones to report after Firth's penalty; see `firth`."""
+        from coalition_exit.survival import firth
+
+        return firth.profile_intervals(self.state, level, terms)
 
     def leave_one_out(self, groups: Any = "cluster") -> pd.DataFrame:
         """Refit without each cluster (or group), beside the one-step value; see `influence`."""
