@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from coalition_exit.survival import CoxFit, CoxPH
-from coalition_exit.survival.design import Design
-from coalition_exit.survival.partial import PartialLikelihood
-from coalition_exit.survival.risksets import prepare_risk_sets
-from coalition_exit.survival.state import CoxState
-from coalition_exit.survival.surv import Surv
+from coalition_exit.survival.cox.partial import PartialLikelihood
+from coalition_exit.survival.cox.risksets import prepare_risk_sets
+from coalition_exit.survival.cox.state import CoxState
+from coalition_exit.survival.data.design import Design
+from coalition_exit.survival.data.surv import Surv
 
 REFERENCE = Path(__file__).parent / "reference"
 MODELS = {

@@ -20,7 +20,7 @@ from coalition_exit.panel.build import build_panel
 from coalition_exit.record.loading import Record
 from coalition_exit.runner import ESTIMATE_COLUMNS, MODEL_COLUMNS, RunResult, run_spec
 from coalition_exit.specs.loading import Spec, load_spec
-from coalition_exit.survival.cox import CoxPH
+from coalition_exit.survival.cox.cox import CoxPH
 
 HEAD = "table: t\ntitle: T\ndefaults:\n  failure: withdraw\n  covariates: [foverlap, ctrend60]\nmodels:\n"
 

@@ -14,43 +14,48 @@ if TYPE_CHECKING:
     from coalition_exit.record.loading import Record, load_record
     from coalition_exit.runner import RunResult, run_spec
     from coalition_exit.specs.loading import Spec, load_spec
-    from coalition_exit.survival.cox import CoxPH
-    from coalition_exit.survival.curves import kaplan_meier, nelson_aalen
-    from coalition_exit.survival.discrete import DiscreteFit, DiscreteHazard, RandomInterceptFit
-    from coalition_exit.survival.episodes import episode_report
-    from coalition_exit.survival.finegray import FineGray
+    from coalition_exit.survival.competing.competing import cause_specific
+    from coalition_exit.survival.competing.finegray import FineGray
+    from coalition_exit.survival.competing.incidence import cumulative_incidence, gray_test
+    from coalition_exit.survival.cox.cox import CoxPH
+    from coalition_exit.survival.curves.curves import kaplan_meier, nelson_aalen
+    from coalition_exit.survival.curves.logrank import logrank_test
+    from coalition_exit.survival.data.episodes import episode_report
+    from coalition_exit.survival.data.stset import stset
+    from coalition_exit.survival.data.surv import Surv
+    from coalition_exit.survival.discrete.discrete import DiscreteFit, DiscreteHazard, RandomInterceptFit
+    from coalition_exit.survival.discrete.glm import BinaryFit, BinaryRegression
     from coalition_exit.survival.fit import CoxFit
-    from coalition_exit.survival.frailty import SharedFrailty
-    from coalition_exit.survival.glm import BinaryFit, BinaryRegression
-    from coalition_exit.survival.logrank import logrank_test
-    from coalition_exit.survival.stset import stset
-    from coalition_exit.survival.surv import Surv
+    from coalition_exit.survival.frailty.frailty import SharedFrailty
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "BinaryFit": "survival.glm",
-    "BinaryRegression": "survival.glm",
+    "BinaryFit": "survival.discrete.glm",
+    "BinaryRegression": "survival.discrete.glm",
     "CoxFit": "survival.fit",
-    "CoxPH": "survival.cox",
-    "DiscreteFit": "survival.discrete",
-    "DiscreteHazard": "survival.discrete",
-    "FineGray": "survival.finegray",
-    "RandomInterceptFit": "survival.discrete",
+    "CoxPH": "survival.cox.cox",
+    "DiscreteFit": "survival.discrete.discrete",
+    "DiscreteHazard": "survival.discrete.discrete",
+    "FineGray": "survival.competing.finegray",
+    "RandomInterceptFit": "survival.discrete.discrete",
     "Record": "record.loading",
     "RunResult": "runner",
-    "SharedFrailty": "survival.frailty",
+    "SharedFrailty": "survival.frailty.frailty",
     "Spec": "specs.loading",
-    "Surv": "survival.surv",
+    "Surv": "survival.data.surv",
     "build_panel": "panel.build",
-    "episode_report": "survival.episodes",
-    "kaplan_meier": "survival.curves",
+    "cause_specific": "survival.competing.competing",
+    "cumulative_incidence": "survival.competing.incidence",
+    "episode_report": "survival.data.episodes",
+    "gray_test": "survival.competing.incidence",
+    "kaplan_meier": "survival.curves.curves",
     "load_record": "record.loading",
     "load_spec": "specs.loading",
-    "logrank_test": "survival.logrank",
-    "nelson_aalen": "survival.curves",
+    "logrank_test": "survival.curves.logrank",
+    "nelson_aalen": "survival.curves.curves",
     "run_spec": "runner",
-    "stset": "survival.stset",
+    "stset": "survival.data.stset",
 }
 
 __all__ = [
@@ -68,7 +73,10 @@ __all__ = [
     "Spec",
     "Surv",
     "build_panel",
+    "cause_specific",
+    "cumulative_incidence",
     "episode_report",
+    "gray_test",
     "kaplan_meier",
     "load_record",
     "load_spec",

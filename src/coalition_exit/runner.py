@@ -14,7 +14,7 @@ from coalition_exit.panel.build import build_panel
 from coalition_exit.record.loading import Record, load_record
 from coalition_exit.specs.loading import Spec, load_spec
 from coalition_exit.specs.models import ModelSpec
-from coalition_exit.survival.cox import CoxPH
+from coalition_exit.survival.cox.cox import CoxPH
 from coalition_exit.survival.fit import TIDY_COLUMNS, CoxFit
 
 ESTIMATE_COLUMNS = ("table", "model", *TIDY_COLUMNS)

@@ -13,9 +13,9 @@ import yaml
 from archive.simulate import FILE, LABELS, simulate, write_csv, write_dta, write_parquet
 from coalition_exit.archive.read import ArchiveFile, missing_variables, read_archive
 from coalition_exit.archive.stata import declare, estimation_rows
-from coalition_exit.survival.cox import CoxPH
+from coalition_exit.survival.cox.cox import CoxPH
+from coalition_exit.survival.discrete.glm import BinaryRegression
 from coalition_exit.survival.fit import Fit
-from coalition_exit.survival.glm import BinaryRegression
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 SPECS = Path(__file__).parents[2] / "specs" / "article"

@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 
 from coalition_exit.errors import DataError, FitError
 from coalition_exit.survival import CoxPH
-from coalition_exit.survival.baseline import baseline_hazard, hazard_jumps, reference_point, reweighted_hazard
+from coalition_exit.survival.quantities.baseline import (
+    baseline_hazard,
+    hazard_jumps,
+    reference_point,
+    reweighted_hazard,
+)
 from predict_reference import NAMES, data_of, fit_of, labels_of, r_values, slow_jumps, state_of
 
 RTOL = 1e-11

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from coalition_exit.errors import DataError, FitError
 from coalition_exit.survival import CoxPH
-from coalition_exit.survival.batched import BatchLikelihood
-from coalition_exit.survival.bootstrap import Bootstrap, cluster_bootstrap, cluster_weights, score_bootstrap
-from coalition_exit.survival.partial import PartialLikelihood
-from coalition_exit.survival.reweighted import reweighted_fits
-from coalition_exit.survival.vcov import cluster_codes
+from coalition_exit.survival.cox.partial import PartialLikelihood
+from coalition_exit.survival.inference.batched import BatchLikelihood
+from coalition_exit.survival.inference.bootstrap import Bootstrap, cluster_bootstrap, cluster_weights, score_bootstrap
+from coalition_exit.survival.inference.reweighted import reweighted_fits
+from coalition_exit.survival.inference.vcov import cluster_codes
 from vcov_reference import (
     WEIGHTS,
     clusters_of,
@@ -103,8 +103,8 @@ def test_blocks_and_chunks_do_not_change_the_result(ties: str, kind: str, monkey
         again = cluster_bootstrap(state, 60, seed=5, weights=kind, block=block)
         np.testing.assert_allclose(again.coef, whole.coef, rtol=1e-10, atol=1e-12)
         np.testing.assert_array_equal(again.status, whole.status)
-    monkeypatch.setattr("coalition_exit.survival.batched._PAIRS", 10)
-    monkeypatch.setattr("coalition_exit.survival.batched._CHUNK", 37)
+    monkeypatch.setattr("coalition_exit.survival.inference.batched._PAIRS", 10)
+    monkeypatch.setattr("coalition_exit.survival.inference.batched._CHUNK", 37)
     np.testing.assert_allclose(
         cluster_bootstrap(state, 60, seed=5, weights=kind).coef, whole.coef, rtol=1e-10, atol=1e-12
     )

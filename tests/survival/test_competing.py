@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from scipy.stats import chi2
 
 from coalition_exit.errors import DataError, FitError
-from coalition_exit.survival.aalen_johansen import aalen_johansen, gray_score
-from coalition_exit.survival.competing import CauseFits, cause_specific, incidence_from_hazards
-from coalition_exit.survival.cox import CoxPH
-from coalition_exit.survival.incidence import cumulative_incidence, gray_test
+from coalition_exit.survival.competing.aalen_johansen import aalen_johansen, gray_score
+from coalition_exit.survival.competing.competing import CauseFits, cause_specific, incidence_from_hazards
+from coalition_exit.survival.competing.incidence import cumulative_incidence, gray_test
+from coalition_exit.survival.cox.cox import CoxPH
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 VALUES = pd.read_csv(

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from checks_reference import MODELS, assert_like_r, data_of, fitted, reference, state_at
 from coalition_exit.errors import DataError, FitError
 from coalition_exit.survival import CoxPH, Surv
-from coalition_exit.survival.concordance import COUNTS, concordance, harrell
-from coalition_exit.survival.functional_form import functional_form, lowess
-from coalition_exit.survival.residuals import martingale_residuals
+from coalition_exit.survival.checks.concordance import COUNTS, concordance, harrell
+from coalition_exit.survival.checks.functional_form import functional_form, lowess
+from coalition_exit.survival.checks.residuals import martingale_residuals
 
 R_NAMES = {"tied.x": "tied_x", "tied.y": "tied_time", "tied.xy": "tied_both"}
 

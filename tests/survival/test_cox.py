@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coalition_exit.errors import DataError, FitError
-from coalition_exit.survival.cox import CoxPH
-from coalition_exit.survival.design import build_design
-from coalition_exit.survival.partial import PartialLikelihood
-from coalition_exit.survival.risksets import prepare_risk_sets
-from coalition_exit.survival.surv import Surv
+from coalition_exit.survival.cox.cox import CoxPH
+from coalition_exit.survival.cox.partial import PartialLikelihood
+from coalition_exit.survival.cox.risksets import prepare_risk_sets
+from coalition_exit.survival.data.design import build_design
+from coalition_exit.survival.data.surv import Surv
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 HEART = "Surv(start, stop, event) ~ age + year + surgery + transplant"

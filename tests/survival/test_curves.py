@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coalition_exit.errors import DataError, FitError
-from coalition_exit.survival.curves import Curve, estimate_curve, kaplan_meier, nelson_aalen, survival_curves
-from coalition_exit.survival.logrank import logrank_test
-from coalition_exit.survival.surv import Surv
+from coalition_exit.survival.curves.curves import Curve, estimate_curve, kaplan_meier, nelson_aalen, survival_curves
+from coalition_exit.survival.curves.logrank import logrank_test
+from coalition_exit.survival.data.surv import Surv
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 VALUES = pd.read_csv(REFERENCE / "stset_values.csv", dtype={"term": str, "other": str}, keep_default_na=False)

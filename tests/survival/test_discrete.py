@@ -13,9 +13,9 @@ import pytest
 import scipy.optimize
 
 from coalition_exit.errors import DataError, FitError
-from coalition_exit.survival.cox import CoxPH
-from coalition_exit.survival.discrete import DiscreteFit, DiscreteHazard
-from coalition_exit.survival.glm import BinaryRegression
+from coalition_exit.survival.cox.cox import CoxPH
+from coalition_exit.survival.discrete.discrete import DiscreteFit, DiscreteHazard
+from coalition_exit.survival.discrete.glm import BinaryRegression
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from coalition_exit.errors import DataError, FitError
-from coalition_exit.survival.durations import make_baseline, natural_spline, restricted_spline
+from coalition_exit.survival.discrete.durations import make_baseline, natural_spline, restricted_spline
 
 PERIODS = np.repeat(np.arange(1, 41), np.arange(80, 0, -2))
 EVENTS = (np.arange(len(PERIODS)) % 7 == 0) & (PERIODS > 2) & (PERIODS != 9) & (PERIODS < 38)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coalition_exit.errors import DataError
-from coalition_exit.survival.episodes import FAULTS, episode_report
-from coalition_exit.survival.surv import Surv, check_episodes
+from coalition_exit.survival.data.episodes import FAULTS, episode_report
+from coalition_exit.survival.data.surv import Surv, check_episodes
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 VALUES = pd.read_csv(REFERENCE / "stset_values.csv", dtype={"term": str, "other": str}, keep_default_na=False)

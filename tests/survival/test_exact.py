@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coalition_exit.errors import DataError
-from coalition_exit.survival.cox import CoxPH
-from coalition_exit.survival.exact import ExactLikelihood, log_subset_sums
-from coalition_exit.survival.risksets import prepare_risk_sets
-from coalition_exit.survival.surv import Surv
+from coalition_exit.survival.cox.cox import CoxPH
+from coalition_exit.survival.cox.exact import ExactLikelihood, log_subset_sums
+from coalition_exit.survival.cox.risksets import prepare_risk_sets
+from coalition_exit.survival.data.surv import Surv
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 VALUES = pd.read_csv(REFERENCE / "cox_more_values.csv", keep_default_na=False)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from coalition_exit.errors import DataError, FitError
 from coalition_exit.survival import CoxPH
-from coalition_exit.survival.fewclusters import DF, METHODS, cluster_terms, few_clusters
-from coalition_exit.survival.jackknife import jackknife
-from coalition_exit.survival.state import CoxState
+from coalition_exit.survival.cox.state import CoxState
+from coalition_exit.survival.inference.fewclusters import DF, METHODS, cluster_terms, few_clusters
+from coalition_exit.survival.inference.jackknife import jackknife
 from vcov_reference import (
     assert_matrix,
     clusters_of,

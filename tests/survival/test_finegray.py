@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from coalition_exit.errors import DataError, FitError
-from coalition_exit.survival.cox import CoxPH
-from coalition_exit.survival.finegray import FineGray, FineGrayFit
-from coalition_exit.survival.incidence import cumulative_incidence
+from coalition_exit.survival.competing.finegray import FineGray, FineGrayFit
+from coalition_exit.survival.competing.incidence import cumulative_incidence
+from coalition_exit.survival.cox.cox import CoxPH
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 VALUES = pd.read_csv(

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from scipy.stats import chi2
 
 from coalition_exit.errors import DataError, FitError
-from coalition_exit.survival.cox import CoxPH
-from coalition_exit.survival.firth import FirthLikelihood, firth_adjustment, maximize_firth, profile_intervals
-from coalition_exit.survival.hypothesis import likelihood_ratio_test, linear_hypothesis
-from coalition_exit.survival.partial import PartialLikelihood
-from coalition_exit.survival.risksets import prepare_risk_sets
-from coalition_exit.survival.surv import Surv
+from coalition_exit.survival.cox.cox import CoxPH
+from coalition_exit.survival.cox.firth import FirthLikelihood, firth_adjustment, maximize_firth, profile_intervals
+from coalition_exit.survival.cox.hypothesis import likelihood_ratio_test, linear_hypothesis
+from coalition_exit.survival.cox.partial import PartialLikelihood
+from coalition_exit.survival.cox.risksets import prepare_risk_sets
+from coalition_exit.survival.data.surv import Surv
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 VALUES = pd.read_csv(REFERENCE / "cox_more_values.csv", keep_default_na=False)

@@ -15,10 +15,10 @@ from scipy.special import gammaln
 from scipy.stats import chi2
 
 from coalition_exit.errors import DataError, FitError
-from coalition_exit.survival.cox import CoxPH
-from coalition_exit.survival.frailty import FrailtyFit, SharedFrailty
-from coalition_exit.survival.frailty_likelihood import Penalty, exp_excess
-from coalition_exit.survival.frailty_profile import gamma_constant, gamma_constant_slope
+from coalition_exit.survival.cox.cox import CoxPH
+from coalition_exit.survival.frailty.frailty import FrailtyFit, SharedFrailty
+from coalition_exit.survival.frailty.frailty_likelihood import Penalty, exp_excess
+from coalition_exit.survival.frailty.frailty_profile import gamma_constant, gamma_constant_slope
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 MODELS = pd.read_csv(REFERENCE / "frailty_models.csv", keep_default_na=False, dtype=str)

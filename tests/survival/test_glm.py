@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from scipy.stats import chi2, norm
 
 from coalition_exit.errors import DataError, FitError
-from coalition_exit.survival.glm import BinaryFit, BinaryRegression
-from coalition_exit.survival.glm_links import LINKS, get_link
-from coalition_exit.survival.glm_separation import find_separation
-from coalition_exit.survival.glm_solver import BinaryData, evaluate, maximize_binary
+from coalition_exit.survival.discrete.glm import BinaryFit, BinaryRegression
+from coalition_exit.survival.discrete.glm_links import LINKS, get_link
+from coalition_exit.survival.discrete.glm_separation import find_separation
+from coalition_exit.survival.discrete.glm_solver import BinaryData, evaluate, maximize_binary
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 GRID = np.concatenate([np.linspace(-8, 4, 97), [-30.0, -20.0, 5.0]])

@@ -8,8 +8,8 @@ import pytest
 from scipy.stats import chi2
 
 from coalition_exit.errors import DataError, FitError
-from coalition_exit.survival.cox import CoxPH
-from coalition_exit.survival.hypothesis import (
+from coalition_exit.survival.cox.cox import CoxPH
+from coalition_exit.survival.cox.hypothesis import (
     all_tests,
     events_per_variable,
     likelihood_ratio_test,

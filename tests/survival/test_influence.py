@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from checks_reference import MODELS, cluster_of, data_of, fitted, reference
 from coalition_exit.errors import DataError, FitError
 from coalition_exit.survival import CoxPH
-from coalition_exit.survival.influence import leave_one_out, leave_two_out, refit_without
-from coalition_exit.survival.residuals import dfbeta
+from coalition_exit.survival.checks.influence import leave_one_out, leave_two_out, refit_without
+from coalition_exit.survival.checks.residuals import dfbeta
 
 SMALL = sorted(set(reference("influence")["model"]))
 COLUMNS = ["cluster", "term", "estimate", "change_exact", "change_one_step", "status", "reason"]
@@ -221,7 +221,7 @@ def test_refit_without_nothing_is_the_fit():
 def test_many_groups_are_refitted_in_blocks(monkeypatch):
     fit = fitted("heart_breslow")
     whole = leave_one_out(fit.state, cluster_of("heart_breslow"))
-    monkeypatch.setattr("coalition_exit.survival.influence._WEIGHTS", 500)
+    monkeypatch.setattr("coalition_exit.survival.checks.influence._WEIGHTS", 500)
     parts = leave_one_out(fit.state, cluster_of("heart_breslow"))
     pd.testing.assert_frame_equal(whole, parts, rtol=1e-11)
 

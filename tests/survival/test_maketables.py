@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from maketables.extractors import PluginExtractor, get_extractor
 
-from coalition_exit.survival.cox import CoxPH
+from coalition_exit.survival.cox.cox import CoxPH
 from coalition_exit.survival.fit import CoxFit
 from coalition_exit.survival.maketables_plugin import MaketablesMixin
 

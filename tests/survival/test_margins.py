@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from coalition_exit.errors import DataError
 from coalition_exit.survival import CoxPH
-from coalition_exit.survival.margins import Margins, margins, margins_by_term, margins_contrast, percentiles
-from coalition_exit.survival.state import CoxState
+from coalition_exit.survival.cox.state import CoxState
+from coalition_exit.survival.quantities.margins import Margins, margins, margins_by_term, margins_contrast, percentiles
 from predict_reference import MODELS, NAMES, data_of, fit_of, r_values, state_of
 
 Z = 1.959963984540054

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coalition_exit.errors import DataError
-from coalition_exit.survival.periods import period_length, person_periods
-from coalition_exit.survival.surv import Surv
+from coalition_exit.survival.data.periods import period_length, person_periods
+from coalition_exit.survival.data.surv import Surv
 
 
 def slow(episodes, length, covariates):

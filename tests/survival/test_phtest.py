@@ -10,10 +10,10 @@ from scipy.stats import chi2, rankdata
 from checks_reference import MODELS, data_of, fitted, reference
 from coalition_exit.errors import DataError, FitError
 from coalition_exit.survival import CoxPH, Surv
-from coalition_exit.survival.partial import PartialLikelihood
-from coalition_exit.survival.phtest import TRANSFORMS, proportional_hazards_test
-from coalition_exit.survival.residuals import schoenfeld_residuals
-from coalition_exit.survival.risksets import prepare_risk_sets
+from coalition_exit.survival.checks.phtest import TRANSFORMS, proportional_hazards_test
+from coalition_exit.survival.checks.residuals import schoenfeld_residuals
+from coalition_exit.survival.cox.partial import PartialLikelihood
+from coalition_exit.survival.cox.risksets import prepare_risk_sets
 
 COLUMNS = ["method", "transform", "term", "statistic", "df", "p_value", "variance", "rho"]
 

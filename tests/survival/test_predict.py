@@ -8,18 +8,18 @@ import pytest
 
 from coalition_exit.errors import DataError
 from coalition_exit.survival import CoxPH
-from coalition_exit.survival.baseline import baseline_hazard, reweighted_hazard
-from coalition_exit.survival.margins import margins
-from coalition_exit.survival.newdata import scenario_matrix
-from coalition_exit.survival.predict import (
+from coalition_exit.survival.data.newdata import scenario_matrix
+from coalition_exit.survival.quantities.baseline import baseline_hazard, reweighted_hazard
+from coalition_exit.survival.quantities.margins import margins
+from coalition_exit.survival.quantities.predict import (
     bootstrap_survival,
     cumulative_hazard,
     hazard_ratio_over_time,
     survival,
     survival_contrast,
 )
-from coalition_exit.survival.rowwise import predict_rows
-from coalition_exit.survival.scenarios import Scenarios, fixed_scenarios, path_over_time, path_scenarios
+from coalition_exit.survival.quantities.rowwise import predict_rows
+from coalition_exit.survival.quantities.scenarios import Scenarios, fixed_scenarios, path_over_time, path_scenarios
 from predict_reference import (
     MODELS,
     NAMES,

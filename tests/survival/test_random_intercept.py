@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from coalition_exit.errors import DataError, FitError
-from coalition_exit.survival.discrete import DiscreteHazard, RandomInterceptFit
-from coalition_exit.survival.glm_links import LINKS
-from coalition_exit.survival.glm_solver import BinaryData, maximize_binary
-from coalition_exit.survival.random_intercept import _Quadrature, fit_random_intercept
+from coalition_exit.survival.discrete.discrete import DiscreteHazard, RandomInterceptFit
+from coalition_exit.survival.discrete.glm_links import LINKS
+from coalition_exit.survival.discrete.glm_solver import BinaryData, maximize_binary
+from coalition_exit.survival.discrete.random_intercept import _Quadrature, fit_random_intercept
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 MODELS = ("bacteria_logit", "bacteria_cloglog", "pbcseq_logit", "cgd_cloglog")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from checks_reference import MODELS, assert_like_r, cluster_of, data_of, fitted, reference, state_at
 from coalition_exit.errors import DataError
 from coalition_exit.survival import CoxPH, Surv
-from coalition_exit.survival.residuals import (
+from coalition_exit.survival.checks.residuals import (
     KINDS,
     deviance_residuals,
     dfbeta,

@@ -8,9 +8,9 @@ import pytest
 
 from coalition_exit.errors import DataError
 from coalition_exit.survival import CoxPH, Surv
-from coalition_exit.survival.predict import cumulative_hazard
-from coalition_exit.survival.rowwise import predict_rows
-from coalition_exit.survival.scenarios import fixed_scenarios
+from coalition_exit.survival.quantities.predict import cumulative_hazard
+from coalition_exit.survival.quantities.rowwise import predict_rows
+from coalition_exit.survival.quantities.scenarios import fixed_scenarios
 from predict_reference import MODELS, NAMES, data_of, fit_of, newdata_of, r_values, slow_error, state_of
 
 RTOL = 1e-10

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coalition_exit.errors import FitError
-from coalition_exit.survival.cox import CoxPH
-from coalition_exit.survival.exact import ExactLikelihood
-from coalition_exit.survival.monotone import monotone_direction
-from coalition_exit.survival.partial import PartialLikelihood
-from coalition_exit.survival.risksets import prepare_risk_sets
-from coalition_exit.survival.solver import check_monotone, maximize
-from coalition_exit.survival.surv import Surv
+from coalition_exit.survival.cox.cox import CoxPH
+from coalition_exit.survival.cox.exact import ExactLikelihood
+from coalition_exit.survival.cox.monotone import monotone_direction
+from coalition_exit.survival.cox.partial import PartialLikelihood
+from coalition_exit.survival.cox.risksets import prepare_risk_sets
+from coalition_exit.survival.cox.solver import check_monotone, maximize
+from coalition_exit.survival.data.surv import Surv
 
 XZ = "Surv(time, event) ~ x + z"
 

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coalition_exit.errors import DataError
-from coalition_exit.survival.cox import CoxPH
-from coalition_exit.survival.curves import kaplan_meier
-from coalition_exit.survival.stset import stset
+from coalition_exit.survival.cox.cox import CoxPH
+from coalition_exit.survival.curves.curves import kaplan_meier
+from coalition_exit.survival.data.stset import stset
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 DIET = pd.read_csv(REFERENCE / "stset_diet.csv")

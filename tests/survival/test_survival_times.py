@@ -8,9 +8,9 @@ import pytest
 
 from coalition_exit.errors import DataError
 from coalition_exit.survival import CoxPH
-from coalition_exit.survival.predict import survival
-from coalition_exit.survival.scenarios import Scenarios, fixed_scenarios, path_scenarios
-from coalition_exit.survival.survival_times import (
+from coalition_exit.survival.quantities.predict import survival
+from coalition_exit.survival.quantities.scenarios import Scenarios, fixed_scenarios, path_scenarios
+from coalition_exit.survival.quantities.survival_times import (
     expected_duration,
     restricted_mean,
     restricted_mean_contrast,

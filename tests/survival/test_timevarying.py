@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from coalition_exit.errors import DataError
-from coalition_exit.survival.cox import CoxPH
-from coalition_exit.survival.design import build_design, parse_formula
-from coalition_exit.survival.timevarying import expand_design
+from coalition_exit.survival.cox.cox import CoxPH
+from coalition_exit.survival.cox.timevarying import expand_design
+from coalition_exit.survival.data.design import build_design, parse_formula
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 VALUES = pd.read_csv(REFERENCE / "cox_more_values.csv", keep_default_na=False)

@@ -11,7 +11,7 @@ from scipy.stats import norm, t
 
 from coalition_exit.errors import DataError, FitError
 from coalition_exit.survival import CoxPH
-from coalition_exit.survival.vcov import (
+from coalition_exit.survival.inference.vcov import (
     cluster_vcov,
     correction_factor,
     robust_vcov,

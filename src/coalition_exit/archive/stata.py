@@ -15,8 +15,8 @@ import pandas as pd
 
 from coalition_exit.coding.expressions import Bools, Expression
 from coalition_exit.errors import DataError, nearest, one_of
-from coalition_exit.survival.stset import stset
-from coalition_exit.survival.stset_report import Stset, plural
+from coalition_exit.survival.data.stset import stset
+from coalition_exit.survival.data.stset_report import Stset, plural
 
 ID, TIME = "idvar", "warday"
 

@@ -11,12 +11,12 @@ import pandas as pd
 from scipy.special import ndtr, ndtri
 
 from coalition_exit.errors import DataError
+from coalition_exit.survival.cox.state import CoxState
+from coalition_exit.survival.data.surv import Floats
 from coalition_exit.survival.maketables_plugin import MaketablesMixin
-from coalition_exit.survival.state import CoxState
-from coalition_exit.survival.surv import Floats
 
 if TYPE_CHECKING:
-    from coalition_exit.survival.vcov import ClusterVcov
+    from coalition_exit.survival.inference.vcov import ClusterVcov
 
 TIDY_COLUMNS = ("term", "estimate", "std_error", "statistic", "p_value", "conf_low", "conf_high")
 
@@ -168,7 +168,7 @@ class CoxFit(Fit):
     @property
     def events_per_variable(self) -> float:
         """Events per covariate."""
-        from coalition_exit.survival import hypothesis
+        from coalition_exit.survival.cox import hypothesis
 
         return hypothesis.events_per_variable(self.state)
 
@@ -181,7 +181,7 @@ class CoxFit(Fit):
 
     def residuals(self, kind: str = "martingale", *, collapse: Any = None, weighted: bool | None = None) -> Any:
         """Residuals by R's type names; see `residuals.residuals`."""
-        from coalition_exit.survival import residuals
+        from coalition_exit.survival.checks import residuals
 
         return residuals.residuals(self.state, kind, collapse=collapse, weighted=weighted)
 
@@ -189,80 +189,80 @@ class CoxFit(Fit):
         self, transform: Any = "km", method: str = "both", *, groups: Any = None
     ) -> pd.DataFrame:
         """Both tests of proportional hazards, per term and global; see `phtest`."""
-        from coalition_exit.survival import phtest
+        from coalition_exit.survival.checks import phtest
 
         covariance = self.covariance if self.n_cluster else None
         return phtest.proportional_hazards_test(self.state, transform, method, covariance=covariance, groups=groups)
 
     def tests(self, hypothesis: Any = None, value: Any = 0.0) -> pd.DataFrame:
         """Likelihood-ratio, Wald and score tests of terms or of a linear hypothesis; see `hypothesis`."""
-        from coalition_exit.survival import hypothesis as module
+        from coalition_exit.survival.cox import hypothesis as module
 
         return module.all_tests(self.state, self.covariance if self.n_cluster else None, hypothesis, value)
 
     def profile_intervals(self, level: float = 0.95, terms: Any = None) -> pd.DataFrame:
         """Profile-likelihood intervals, the ones to report after Firth's penalty; see `firth`."""
-        from coalition_exit.survival import firth
+        from coalition_exit.survival.cox import firth
 
         return firth.profile_intervals(self.state, level, terms)
 
     def leave_one_out(self, groups: Any = "cluster") -> pd.DataFrame:
         """Refit without each cluster (or group), beside the one-step value; see `influence`."""
-        from coalition_exit.survival import influence
+        from coalition_exit.survival.checks import influence
 
         return influence.leave_one_out(self.state, groups)
 
     def leave_two_out(self, groups: Any = "cluster") -> pd.DataFrame:
         """Refit without each pair of clusters (or groups); see `influence`."""
-        from coalition_exit.survival import influence
+        from coalition_exit.survival.checks import influence
 
         return influence.leave_two_out(self.state, groups)
 
     def concordance(self, cluster: Any = "fit") -> Any:
         """Harrell's C with its standard error; see `concordance`."""
-        from coalition_exit.survival import concordance
+        from coalition_exit.survival.checks import concordance
 
         return concordance.concordance(self.state, cluster)
 
     def functional_form(self, covariate: str, **options: Any) -> pd.DataFrame:
         """Martingale residuals against a covariate with a lowess line, as numbers; see `functional_form`."""
-        from coalition_exit.survival import functional_form
+        from coalition_exit.survival.checks import functional_form
 
         return functional_form.functional_form(self.state, covariate, **options)
 
     def baseline(self, at: Any = "zero", **options: Any) -> Any:
         """Baseline hazard by event time; see `baseline.baseline_hazard`."""
-        from coalition_exit.survival import baseline
+        from coalition_exit.survival.quantities import baseline
 
         return baseline.baseline_hazard(self.state, at, **({"vcov": self.vcov} | options))
 
     def scenarios(self, newdata: pd.DataFrame, **options: Any) -> Any:
         """Covariate values to predict survival for; see `scenarios.fixed_scenarios` and `predict.survival`."""
-        from coalition_exit.survival import scenarios
+        from coalition_exit.survival.quantities import scenarios
 
         return scenarios.fixed_scenarios(self.state, newdata, **({"vcov": self.vcov} | options))
 
     def path(self, path: pd.DataFrame, **options: Any) -> Any:
         """Covariate values over time to predict survival for; see `scenarios.path_scenarios`."""
-        from coalition_exit.survival import scenarios
+        from coalition_exit.survival.quantities import scenarios
 
         return scenarios.path_scenarios(self.state, path, **({"vcov": self.vcov} | options))
 
     def predict(self, kind: str = "lp", **options: Any) -> Any:
         """Predictions by row, as R's ``predict.coxph``; see `rowwise.predict_rows`."""
-        from coalition_exit.survival import rowwise
+        from coalition_exit.survival.quantities import rowwise
 
         return rowwise.predict_rows(self.state, kind, **({"vcov": self.vcov} | options))
 
     def margins(self, at: Any = None, **options: Any) -> Any:
         """Relative hazard at given values, as Stata's ``margins`` after ``stcox``; see `margins`."""
-        from coalition_exit.survival import margins
+        from coalition_exit.survival.quantities import margins
 
         return margins.margins(self.state, at, **({"vcov": self.vcov} | options))
 
     def hazard_ratio_over_time(self, term: str, by_time: Any, times: Any, **options: Any) -> Any:
         """Hazard ratio of an effect that varies over time; see `predict.hazard_ratio_over_time`."""
-        from coalition_exit.survival import predict
+        from coalition_exit.survival.quantities import predict
 
         return predict.hazard_ratio_over_time(self.terms, self.beta, self.covariance, term, by_time, times, **options)
 
@@ -273,36 +273,36 @@ class CoxFit(Fit):
 
     def vcov_clusters(self, clusters: Any, correction: str = "stata", psd: str = "fix") -> ClusterVcov:
         """Cluster sandwich in one or more dimensions; see `vcov.cluster_vcov`."""
-        from coalition_exit.survival import vcov
+        from coalition_exit.survival.inference import vcov
 
         return vcov.cluster_vcov(self.state, clusters, correction, psd)
 
     def vcov_robust(self, correction: str = "stata") -> ClusterVcov:
         """Sandwich with each subject its own cluster; see `vcov.robust_vcov`."""
-        from coalition_exit.survival import vcov
+        from coalition_exit.survival.inference import vcov
 
         return vcov.robust_vcov(self.state, correction)
 
     def few_clusters(self, method: str = "fay_graubard", **options: Any) -> Any:
         """Bias-reduced sandwich with its degrees of freedom, named by its paper; see `fewclusters`."""
-        from coalition_exit.survival import fewclusters
+        from coalition_exit.survival.inference import fewclusters
 
         return fewclusters.few_clusters(self.state, method, **options)
 
     def jackknife(self, **options: Any) -> Any:
         """Cluster jackknife, exact or one step; see `jackknife.jackknife`."""
-        from coalition_exit.survival import jackknife
+        from coalition_exit.survival.inference import jackknife
 
         return jackknife.jackknife(self.state, **options)
 
     def bootstrap(self, n_boot: int, *, seed: int, **options: Any) -> Any:
         """Cluster bootstrap, all replicates solved together; see `bootstrap.cluster_bootstrap`."""
-        from coalition_exit.survival import bootstrap
+        from coalition_exit.survival.inference import bootstrap
 
         return bootstrap.cluster_bootstrap(self.state, n_boot, seed=seed, **options)
 
     def score_bootstrap(self, n_boot: int = 9999, *, seed: int, **options: Any) -> Any:
         """Score (wild) cluster bootstrap of p values; see `bootstrap.score_bootstrap`."""
-        from coalition_exit.survival import bootstrap
+        from coalition_exit.survival.inference import bootstrap
 
         return bootstrap.score_bootstrap(self.state, n_boot, seed=seed, **options)

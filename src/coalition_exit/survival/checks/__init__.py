@@ -1,0 +1,1 @@
+"""Checks after a Cox fit: residuals, proportional hazards, influence, concordance."""

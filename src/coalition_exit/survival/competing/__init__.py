@@ -1,0 +1,1 @@
+"""Competing exits: cause-specific hazards, incidence, Fine-Gray."""

@@ -1,0 +1,1 @@
+"""The Cox model: risk sets, likelihoods, solver, estimator."""

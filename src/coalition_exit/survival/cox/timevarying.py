@@ -1,0 +1,204 @@
+"""Time interactions tt(x, g): covariates x g(t) whose value is taken at each event time.
+
+A row at risk at several event times becomes one row a time, as R's ``coxph(tt=)`` and a
+``survSplit`` at all event times do; the fit is then an ordinary one on rows at risk once. The cost
+is one row for each row at risk and event time it crosses: for a daily panel no more than the
+rows at risk, since a day holds one event time at most; for n right-censored rows and K event
+times about n K / 2 rows, refused beyond a stated size.
+
+References
+----------
+Cox, D. R. (1972), JRSS B 34, 187-220, section 2; Therneau, T., Crowson, C. and Atkinson, E. (2023), Using time
+dependent covariates and time dependent coefficients in the Cox model, section 4.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coalition_exit.errors import DataError, nearest, one_of
+from coalition_exit.survival.cox.risksets import RiskSets, prepare_risk_sets
+from coalition_exit.survival.data.surv import Floats, Integers, Surv
+
+if TYPE_CHECKING:
+    from coalition_exit.survival.data.design import Design
+
+TimeFunction = Callable[..., Any]
+# Largest expanded design, in numbers (8 bytes each; the fit holds two copies).
+MOST_VALUES = 200_000_000
+
+
+def _identity(t: Floats) -> Floats:
+    return t
+
+
+TIME_FUNCTIONS: dict[str, TimeFunction] = {"log": np.log, "identity": _identity, "sqrt": np.sqrt}
+
+
+@dataclass(frozen=True, eq=False)
+class TimeTerm:
+    """One term tt(x, function).
+
+    Attributes
+    ----------
+    names : tuple of str
+        Names of the q coefficients.
+    x : shape (n, q)
+        The covariates before they are multiplied.
+    function : callable
+        g(t), which multiplies x; or f(x, t), which gives the covariate itself.
+    """
+
+    names: tuple[str, ...]
+    x: Floats
+    function: TimeFunction
+
+
+def find_function(name: str, given: Mapping[str, TimeFunction] | None) -> TimeFunction:
+    """Return the function named in a tt() term: the user's, or log, identity or sqrt.
+
+    Raises
+    ------
+    DataError
+        Unknown name (with the nearest one), or a value that cannot be called.
+    """
+    known = {**TIME_FUNCTIONS, **(given or {})}
+    if name not in known:
+        raise DataError("formula, tt()", f"a function, {one_of(known)}", repr(name), nearest(name, known))
+    if not callable(known[name]):
+        raise DataError(
+            f"tt[{name!r}]", "a function of time, g(t), or of covariate and time, f(x, t)", repr(known[name])
+        )
+    return known[name]
+
+
+def expand_design(design: Design, risk_sets: RiskSets | None = None, most: int = MOST_VALUES) -> Design:
+    """Split the rows at the event times they cross and add the columns of the tt() terms.
+
+    Parameters
+    ----------
+    design
+        n rows with p covariates and ``time_terms`` of q covariates in all.
+    risk_sets
+        Index of the design's rows; prepared if None.
+    most
+        Largest number of values, rows times (p + q), of the result.
+
+    Returns
+    -------
+    Design
+        One row for each row at risk and event time, in the order of the data and of time, p + q
+        covariates, no ``time_terms``. ``source`` is the position of each row's origin. Rows that cross
+        no event time, and what rows hold after their last, are left out: they do not enter the likelihood.
+
+    Raises
+    ------
+    DataError
+        The result would be too large, or a function gives a value that is not finite.
+    """
+    rs = prepare_risk_sets(design.surv, design.strata) if risk_sets is None else risk_sets
+    width = design.x.shape[1] + sum(len(term.names) for term in design.time_terms)
+    order = np.argsort(rs.rows)
+    counts = (rs.last - rs.first + 1)[order]
+    total = int(counts.sum())
+    if total * width > most:
+        raise DataError(
+            "formula, tt()",
+            f"at most {most:,} values (rows at risk times event times times covariates)",
+            f"{total:,} rows of {width} covariates",
+            "Group the times into periods, or split the rows by hand at fewer times",
+        )
+    source = np.repeat(rs.rows[order], counts)
+    ends = np.cumsum(counts)
+    begins = ends - counts
+    k = np.arange(total) - np.repeat(begins - rs.first[order], counts)
+    x = np.empty((total, width))
+    p = design.x.shape[1]
+    x[:, :p] = design.x[source]
+    names = list(design.names)
+    for term in design.time_terms:
+        x[:, p : p + len(term.names)] = _values(term, source, k, rs)
+        p += len(term.names)
+        names += term.names
+    if len(set(names)) < len(names):
+        raise DataError("formula, tt()", "terms with names of their own", repr(names))
+    return replace(
+        design,
+        surv=_split(design.surv, rs, source, k, begins, ends),
+        x=x,
+        names=tuple(names),
+        strata=_rows(design.strata, source),
+        id=_rows(design.id, source),
+        cluster=_rows(design.cluster, source),
+        weights=_rows(design.weights, source),
+        offset=_rows(design.offset, source),
+        time_terms=(),
+        source=source,
+    )
+
+
+def _rows(values: NDArray[Any] | None, rows: Integers) -> NDArray[Any] | None:
+    return None if values is None else values[rows]
+
+
+def _split(surv: Surv, rs: RiskSets, source: Integers, k: Integers, begins: Integers, ends: Integers) -> Surv:
+    """Return the episodes: each ends at its event time and begins at the one before, or where its row did."""
+    stop = rs.times[k]
+    start = np.empty(len(k))
+    start[1:] = stop[:-1]
+    own = surv.start[source[begins]]
+    # A right-censored row is at risk from the beginning, wherever that is.
+    start[begins] = np.where(np.isneginf(own), np.minimum(0.0, stop[begins] - 1.0), own)
+    event = np.zeros(len(k), dtype=bool)
+    event[ends - 1] = surv.event[source[ends - 1]]
+    return Surv(start, stop, event)
+
+
+def _values(term: TimeTerm, source: Integers, k: Integers, rs: RiskSets) -> Floats:
+    """Return the term's columns at each row and event time, shape (rows, q)."""
+    x = term.x[source]
+    if _takes_covariate(term.function):
+        t = rs.times[k]
+        columns = [_checked(term.function(column, t.copy()), len(k), term) for column in x.T.copy()]
+        values = np.column_stack(columns)
+    else:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            factor = _checked(term.function(rs.times.copy()), len(rs.times), term)
+        values = x * factor[k][:, None]
+    bad = ~np.isfinite(values).all(axis=1)
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise DataError(
+            f"{term.names[0]}, row {source[at]}, event time {rs.times[k[at]]:g}", "a finite number", str(values[at][0])
+        )
+    return np.asarray(values)
+
+
+def _takes_covariate(function: TimeFunction) -> bool:
+    """Tell f(x, t) from g(t) by the number of arguments without a default."""
+    if isinstance(function, np.ufunc):
+        return function.nin == 2
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(p.kind in plain and p.default is p.empty for p in parameters) >= 2
+
+
+def _checked(values: Any, expected: int, term: TimeTerm) -> Floats:
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DataError(term.names[0], "a function that returns numbers", repr(type(values).__name__)) from None
+    if array.ndim == 0:
+        array = np.full(expected, float(array))
+    if array.shape != (expected,):
+        raise DataError(term.names[0], f"a function that returns {expected} numbers", f"shape {array.shape}")
+    return array

@@ -1,0 +1,1 @@
+"""Kaplan-Meier, Nelson-Aalen, log-rank."""

@@ -1,0 +1,444 @@
+"""Kaplan-Meier and Nelson-Aalen curves and log-rank tests on start-stop data.
+
+A row is at risk at t when ``start < t <= stop``. lifelines takes ``[entry, duration]``: a row that
+starts when another stops is at risk with it at that instant, and so counted twice. The curves are
+therefore computed here and put into lifelines' fitters, whose plots and methods then work on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from coalition_exit.errors import DataError, nearest, one_of
+from coalition_exit.survival.data.design import Design, _codes, _column, build_design
+from coalition_exit.survival.data.surv import Floats, Integers, Surv, check_episodes
+
+INTERVALS = ("log-log", "log", "plain")
+_BLOCK = 10_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Kaplan-Meier and Nelson-Aalen estimates of one group at T times.
+
+    The times are those of events, censorings and entries; a boundary between two episodes of one
+    subject is neither (if subjects are known). Counts are sums of weights.
+
+    Attributes
+    ----------
+    time : shape (T,)
+        Ascending; the first is where observation begins.
+    at_risk : shape (T,)
+        Rows with ``start < time <= stop``: the denominator at an event.
+    events, censored, entered : shape (T,)
+        Events and censorings at the time, entries just after it.
+    survival, hazard : shape (T,)
+        Kaplan-Meier estimate, and the cumulative hazard, sum of events / at_risk.
+    survival_variance : shape (T,)
+        Variance of log(survival): Greenwood's sum of d / (Y (Y - d)), or of the infinitesimal
+        jackknife by cluster. NaN once the estimate is 0.
+    hazard_variance : shape (T,)
+        Sum of d / Y^2, or of the infinitesimal jackknife.
+    robust : bool
+        The variances are the infinitesimal jackknife's.
+    spells : DataFrame
+        Episodes put together where one follows another of the same subject: ``entry``,
+        ``duration`` (the end), ``event``, ``weight``.
+    """
+
+    time: Floats
+    at_risk: Floats
+    events: Floats
+    censored: Floats
+    entered: Floats
+    survival: Floats
+    survival_variance: Floats
+    hazard: Floats
+    hazard_variance: Floats
+    robust: bool
+    spells: pd.DataFrame = field(repr=False)
+
+    @property
+    def std_error(self) -> Floats:
+        """Standard error of the survival estimate, shape (T,)."""
+        return np.asarray(self.survival * np.sqrt(self.survival_variance))
+
+    def survival_interval(self, level: float = 0.95, kind: str = "log-log") -> tuple[Floats, Floats]:
+        """Lower and upper pointwise bounds of the survival function, NaN where it is 0.
+
+        Parameters
+        ----------
+        level
+            Confidence level.
+        kind
+            "log-log" (Stata's, Kalbfleisch and Prentice 1980), "log" (R's default) or "plain".
+        """
+        reach, s = _reach(level, kind) * np.sqrt(self.survival_variance), self.survival
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if kind == "plain":
+                low, high = np.maximum(s - reach * s, 0.0), np.minimum(s + reach * s, 1.0)
+            elif kind == "log":
+                low, high = np.exp(np.log(s) - reach), np.minimum(np.exp(np.log(s) + reach), 1.0)
+            else:
+                middle, shift = np.log(-np.log(s)), reach / np.log(s)
+                low, high = np.exp(-np.exp(middle - shift)), np.exp(-np.exp(middle + shift))
+        low, high = np.where(s == 1, 1.0, low), np.where(s == 1, 1.0, high)
+        return np.where(s > 0, low, np.nan), np.where(s > 0, high, np.nan)
+
+    def hazard_interval(self, level: float = 0.95, kind: str = "log") -> tuple[Floats, Floats]:
+        """Lower and upper pointwise bounds of the cumulative hazard: "log" (Stata's) or "plain"."""
+        if kind == "log-log":
+            raise DataError("interval", "'log' or 'plain' for a cumulative hazard", repr(kind))
+        reach, h = _reach(level, kind) * np.sqrt(self.hazard_variance), self.hazard
+        if kind == "plain":
+            return np.maximum(h - reach, 0.0), h + reach
+        ratio = np.exp(reach / np.where(h > 0, h, 1.0))
+        return h / ratio, h * ratio
+
+    def to_frame(self, level: float = 0.95, kind: str = "log-log") -> pd.DataFrame:
+        """One row a time: counts, survival with standard error and interval, cumulative hazard."""
+        low, high = self.survival_interval(level, kind)
+        return pd.DataFrame(
+            {
+                "time": self.time,
+                "at_risk": self.at_risk,
+                "events": self.events,
+                "censored": self.censored,
+                "entered": self.entered,
+                "survival": self.survival,
+                "std_error": self.std_error,
+                "conf_low": low,
+                "conf_high": high,
+                "cumulative_hazard": self.hazard,
+                "hazard_std_error": np.sqrt(self.hazard_variance),
+            }
+        )
+
+
+def _reach(level: float, kind: str) -> float:
+    if not 0 < level < 1:
+        raise DataError("level", "a number between 0 and 1", repr(level))
+    if kind not in INTERVALS:
+        raise DataError("interval", one_of(INTERVALS), repr(kind), nearest(str(kind), INTERVALS))
+    return float(norm.ppf(0.5 + level / 2))
+
+
+def estimate_curve(
+    surv: Surv, weights: Floats | None = None, id: Integers | None = None, cluster: Integers | None = None
+) -> Curve:
+    """Estimate the survival function and the cumulative hazard.
+
+    Parameters
+    ----------
+    surv
+        The response, n rows.
+    weights
+        Case weights, shape (n,); rows of weight 0 count for nothing.
+    id
+        Subject of each row, shape (n,): episodes that follow one another without an event between
+        them are then one spell, neither censored nor entered at the boundary.
+    cluster
+        Cluster of each row, shape (n,): gives the infinitesimal jackknife variance.
+
+    References
+    ----------
+    Kaplan and Meier (1958), JASA 53, 457-481; Greenwood (1926); Aalen (1978), Annals of Statistics
+    6, 701-726; Therneau and Grambsch (2000), section 2.1, for the jackknife.
+    """
+    w = np.ones(len(surv)) if weights is None else weights
+    keep = w > 0
+    if not keep.any():
+        raise DataError("curve", "a row of positive weight", "none")
+    start, stop, event, w = surv.start[keep], surv.stop[keep], surv.event[keep], w[keep]
+    spells = _spells(start, stop, event, w, None if id is None else id[keep])
+    opening = spells["entry"].min()
+    ends, lost = spells["duration"].to_numpy(), ~spells["event"].to_numpy()
+    times = np.unique(np.concatenate([[opening], stop[event], ends, spells["entry"]]))
+    both = np.column_stack([w, np.ones(len(w))])
+    at_risk, number = (_sum_before(start, both, times) - _sum_before(stop, both, times)).T
+    d, events = _sum_at(stop[event], w[event], times), _sum_at(stop[event], np.ones(int(event.sum())), times)
+    # By number, not by weight: whether all at risk have the event must not hang on rounding.
+    left = np.where(events == number, 0.0, at_risk - d)
+    at_risk = left + d
+    some = d > 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        step = np.where(some, d / at_risk, 0.0)
+        greenwood, aalen = np.where(some, step / left, 0.0), np.where(some, step / at_risk, 0.0)
+        survival: Floats = np.cumprod(np.where(some, left / at_risk, 1.0), dtype=np.float64)
+    survival_variance, hazard_variance = np.cumsum(greenwood), np.cumsum(aalen)
+    if cluster is not None:
+        rows = (start, stop, event, w, pd.factorize(cluster[keep])[0].astype(np.int64))
+        survival_variance, hazard_variance = _jackknife(rows, times, at_risk, left, step)
+    return Curve(
+        time=times,
+        at_risk=at_risk,
+        events=d,
+        censored=_sum_at(ends[lost], spells["weight"].to_numpy()[lost], times),
+        entered=_sum_at(spells["entry"].to_numpy(), spells["weight"].to_numpy(), times),
+        survival=survival,
+        survival_variance=np.where(survival > 0, survival_variance, np.nan),
+        hazard=np.cumsum(step),
+        hazard_variance=hazard_variance,
+        robust=cluster is not None,
+        spells=spells,
+    )
+
+
+def _spells(start: Floats, stop: Floats, event: NDArray[np.bool_], w: Floats, id: Integers | None) -> pd.DataFrame:
+    """Put together the episodes that follow one another; who is always at risk enters at the opening."""
+    first = np.isneginf(start)
+    opening = min(0.0, float(stop.min()))
+    entry = np.where(first, opening, start)
+    if id is None:
+        return pd.DataFrame({"entry": entry, "duration": stop, "event": event, "weight": w})
+    order = np.lexsort((stop, id))
+    before, after = order[:-1], order[1:]
+    joined = (id[before] == id[after]) & (stop[before] == start[after]) & ~event[before] & (w[before] == w[after])
+    begin, end = order[np.append(True, ~joined)], order[np.append(~joined, True)]
+    return pd.DataFrame({"entry": entry[begin], "duration": stop[end], "event": event[end], "weight": w[end]})
+
+
+def _sum_before(at: Floats, w: Floats, times: Floats) -> Floats:
+    """Sum of the weights, shape (n, 2), of the places before each time: shape (T, 2)."""
+    order = np.argsort(at, kind="stable")
+    total = np.concatenate([np.zeros((1, 2)), np.cumsum(w[order], axis=0)])
+    return np.asarray(total[np.searchsorted(at[order], times, side="left")])
+
+
+def _sum_at(at: Floats, w: Floats, times: Floats) -> Floats:
+    return np.bincount(np.searchsorted(times, at), weights=w, minlength=len(times)).astype(np.float64, copy=False)
+
+
+def _jackknife(
+    rows: tuple[Floats, Floats, NDArray[np.bool_], Floats, Integers],
+    times: Floats,
+    at_risk: Floats,
+    left: Floats,
+    step: Floats,
+) -> tuple[Floats, Floats]:
+    """Sum over clusters the squares of their influence on log(survival) and on the hazard."""
+    start, stop, event, w, cluster = rows
+    at = np.flatnonzero(step > 0)
+    k, n_cluster = len(at), int(cluster.max()) + 1
+    first, last = np.searchsorted(times[at], start, side="right"), np.searchsorted(times[at], stop, side="right")
+    here = np.searchsorted(times[at], stop)
+    totals = np.zeros((2, k))
+    size = max(1, _BLOCK // max(k, 1))
+    for low in range(0, n_cluster if k else 0, size):
+        part = np.flatnonzero((cluster >= low) & (cluster < low + size))
+        cell = (cluster[part] - low) * (k + 1)
+        count = min(size, n_cluster - low) * (k + 1)
+        change = np.bincount(cell + first[part], weights=w[part], minlength=count)
+        change -= np.bincount(cell + last[part], weights=w[part], minlength=count)
+        own = np.cumsum(change.reshape(-1, k + 1), axis=1)[:, :k]
+        had = event[part]
+        d = np.bincount(cell[had] + here[part][had], weights=w[part][had], minlength=count).reshape(-1, k + 1)[:, :k]
+        surplus = d - own * step[at]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            totals[0] += np.square(np.cumsum(surplus / left[at], axis=1)).sum(axis=0)
+        totals[1] += np.square(np.cumsum(surplus / at_risk[at], axis=1)).sum(axis=0)
+    place = np.searchsorted(at, np.arange(len(times)), side="right")
+    spread = np.concatenate([np.zeros((2, 1)), totals], axis=1)[:, place]
+    return spread[0], spread[1]
+
+
+def survival_curves(
+    data: pd.DataFrame,
+    response: str,
+    *,
+    by: str | Sequence[str] | None = None,
+    id: str | None = None,
+    weights: str | None = None,
+    cluster: str | None = None,
+) -> dict[Hashable, Curve]:
+    """Estimate a `Curve` for each group; parameters, keys and errors as `kaplan_meier`."""
+    if "~" in response:
+        raise DataError("response", "'Surv(start, stop, event)', with the groups in by=", repr(response))
+    design = build_design(f"{response} ~ 1", data, id=id, weights=weights, cluster=cluster)
+    if design.id is not None:
+        check_episodes(design.surv, design.id)
+    if design.cluster is not None and (design.n_cluster or 0) < 2:
+        raise DataError("cluster", "at least two clusters", str(design.n_cluster))
+    codes, keys = group_codes(data, by)
+    order = np.argsort(codes, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+    return {key: _curve_of(design, part) for key, part in zip(keys, parts, strict=True)}
+
+
+def _curve_of(design: Design, rows: Integers) -> Curve:
+    def pick(values: Any) -> Any:
+        return None if values is None else values[rows]
+
+    surv, start = design.surv, design.surv.start[rows]
+    part = (surv.stop[rows], surv.event[rows])
+    response = Surv(start, *part) if surv.is_counting else Surv(*part)
+    return estimate_curve(response, pick(design.weights), pick(design.id), pick(design.cluster))
+
+
+def group_codes(data: pd.DataFrame, by: str | Sequence[str] | None) -> tuple[Integers, list[Hashable]]:
+    """Return the group of each row, shape (n,), and the groups' keys in ascending order."""
+    if by is None:
+        return np.zeros(len(data), dtype=np.int64), ["all"]
+    names = [by] if isinstance(by, str) else list(by)
+    columns = [_column(data, name, "by") for name in names]
+    for name, column in zip(names, columns, strict=True):
+        _codes(column, f"by, column {name!r}")
+    groups = data.groupby(names if len(names) > 1 else names[0], sort=True, observed=True)
+    return groups.ngroup().to_numpy(dtype=np.int64), list(groups.size().index)
+
+
+def kaplan_meier(
+    data: pd.DataFrame,
+    response: str,
+    *,
+    by: str | Sequence[str] | None = None,
+    id: str | None = None,
+    weights: str | None = None,
+    cluster: str | None = None,
+    level: float = 0.95,
+    interval: str = "log-log",
+) -> dict[Hashable, Any]:
+    """Kaplan-Meier curves by group, as lifelines' ``KaplanMeierFitter``.
+
+    Parameters
+    ----------
+    data
+        One row per episode. Never changed.
+    response
+        ``"Surv(start, stop, event)"`` or ``"Surv(time, event)"``.
+    by
+        Column, or columns, with the groups; a subject may change its group over time.
+    id
+        Subject of each row: episodes are checked for overlap, and the boundary between two
+        episodes of one subject in one group is no censoring and no entry. The curve is the same
+        without it.
+    weights
+        Case weights.
+    cluster
+        Clusters for the infinitesimal jackknife variance (R's ``survfit(cluster=)``) in place of
+        Greenwood's.
+    level
+        Confidence level.
+    interval
+        "log-log" (Stata, lifelines), "log" (R's default) or "plain".
+
+    Returns
+    -------
+    dict
+        Group (a tuple for several columns; "all" without ``by``) to fitter. Each fitter's
+        ``event_table`` has, beside lifelines' ``at_risk``, which counts entries at t too, the
+        column ``risk_set``, the number with ``start < t <= stop``. Its ``curve_`` is the `Curve`.
+
+    Raises
+    ------
+    DataError
+        As for the estimators: unknown columns, missing values, overlapping episodes of a subject.
+    """
+    _reach(level, interval)
+    curves = survival_curves(data, response, by=by, id=id, weights=weights, cluster=cluster)
+    return {key: _kaplan_meier_fitter(c, _label(by, key), level, interval) for key, c in curves.items()}
+
+
+def nelson_aalen(
+    data: pd.DataFrame,
+    response: str,
+    *,
+    by: str | Sequence[str] | None = None,
+    id: str | None = None,
+    weights: str | None = None,
+    cluster: str | None = None,
+    level: float = 0.95,
+    interval: str = "log",
+) -> dict[Hashable, Any]:
+    """Nelson-Aalen cumulative hazards by group, as lifelines' ``NelsonAalenFitter``.
+
+    Parameters, keys and errors as `kaplan_meier`; ``interval`` is "log" (Stata) or "plain". The
+    increments are d / Y and their variances d / Y^2, as in Stata and in R's ``survfit(ctype = 1)``;
+    lifelines' own default breaks ties up instead.
+    """
+    _reach(level, interval)
+    curves = survival_curves(data, response, by=by, id=id, weights=weights, cluster=cluster)
+    return {key: _nelson_aalen_fitter(c, _label(by, key), level, interval) for key, c in curves.items()}
+
+
+def _label(by: str | Sequence[str] | None, key: Hashable) -> str:
+    if by is None:
+        return "all"
+    pairs = [(by, key)] if isinstance(by, str) else zip(by, key if isinstance(key, tuple) else (key,), strict=True)
+    return ", ".join(f"{name}={value}" for name, value in pairs)
+
+
+def _prepare(fitter: Any, curve: Curve, label: str) -> Any:
+    """Fill what every lifelines fitter has, other than its estimate."""
+    from lifelines.utils import CensoringType
+
+    CensoringType.set_censoring_type(fitter, CensoringType.RIGHT)
+    fitter._label, fitter.timeline, fitter.curve_ = label, curve.time.copy(), curve
+    spells = curve.spells
+    fitter.durations, fitter.weights = spells["duration"].to_numpy(), spells["weight"].to_numpy()
+    fitter.event_observed = spells["event"].to_numpy(dtype=np.int64)
+    fitter.entry = spells["entry"].to_numpy()
+    removed = curve.events + curve.censored
+    table = pd.DataFrame(
+        {
+            "removed": removed,
+            "observed": curve.events,
+            "censored": curve.censored,
+            "entrance": curve.entered,
+            "at_risk": np.cumsum(curve.entered) - np.cumsum(removed) + removed,
+            "risk_set": curve.at_risk,
+        },
+        index=pd.Index(curve.time, name="event_at"),
+    )
+    whole = (spells["weight"] % 1 == 0).all()
+    fitter.event_table = table.round().astype(np.int64) if whole else table
+    return fitter
+
+
+def _bounds_frame(curve: Curve, label: str, level: float, bounds: tuple[Floats, Floats]) -> pd.DataFrame:
+    names = (f"{label}_lower_{level:g}", f"{label}_upper_{level:g}")
+    return pd.DataFrame(dict(zip(names, bounds, strict=True)), index=pd.Index(curve.time))
+
+
+def _kaplan_meier_fitter(curve: Curve, label: str, level: float, interval: str) -> Any:
+    from lifelines import KaplanMeierFitter
+    from lifelines.utils import median_survival_times
+
+    fitter = _prepare(KaplanMeierFitter(alpha=1 - level, label=label), curve, label)
+    index = pd.Index(curve.time, name="timeline")
+    bounds = _bounds_frame(curve, label, level, curve.survival_interval(level, interval))
+    fitter.survival_function_ = pd.DataFrame({label: curve.survival}, index=index)
+    fitter.cumulative_density_ = 1 - fitter.survival_function_
+    fitter.confidence_interval_ = fitter.confidence_interval_survival_function_ = bounds
+    turned = pd.DataFrame(1 - bounds.to_numpy()[:, ::-1], index=bounds.index, columns=bounds.columns)
+    fitter.confidence_interval_cumulative_density_ = turned
+    fitter._median = median_survival_times(fitter.survival_function_)
+    fitter._cumulative_sq_ = pd.Series(curve.survival_variance, index=index)
+    fitter._estimation_method = fitter._estimate_name = "survival_function_"
+    return fitter
+
+
+def _nelson_aalen_fitter(curve: Curve, label: str, level: float, interval: str) -> Any:
+    from lifelines import NelsonAalenFitter
+    from lifelines.plotting import _plot_estimate
+
+    fitter = NelsonAalenFitter(alpha=1 - level, nelson_aalen_smoothing=False, label=label)
+    fitter = _prepare(fitter, curve, label)
+    index = pd.Index(curve.time, name="timeline")
+    bounds = _bounds_frame(curve, label, level, curve.hazard_interval(level, interval))
+    fitter.cumulative_hazard_ = pd.DataFrame({label: curve.hazard}, index=index)
+    fitter.confidence_interval_ = fitter.confidence_interval_cumulative_hazard_ = bounds
+    fitter.ci_labels = list(bounds.columns)
+    fitter._cumulative_sq = pd.Series(curve.hazard_variance, index=index)
+    fitter._estimation_method = fitter._estimate_name = "cumulative_hazard_"
+    # Only fit() gives the method to an instance of this class.
+    fitter.plot_cumulative_hazard = partial(_plot_estimate, fitter, estimate="cumulative_hazard_")
+    return fitter

@@ -1,0 +1,1 @@
+"""Responses, formulas, declarations: what comes in."""

@@ -1,0 +1,385 @@
+"""From a formula and a data frame to arrays: response, design matrix, strata, clusters, weights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from coalition_exit.errors import DataError, nearest, one_of
+from coalition_exit.survival.cox.timevarying import TimeFunction, TimeTerm, find_function
+from coalition_exit.survival.data.surv import Floats, Integers, Surv
+
+_RESPONSE = re.compile(r"\s*Surv\s*\((?P<inside>[^()]*)\)\s*\Z")
+_TIME = re.compile(r"tt\s*\((?P<inside>.*)\)\s*\Z", re.DOTALL)
+_STRATA = re.compile(r"strata\s*\(([^()]*)\)\s*\Z")
+_NAME = re.compile(r"(?:[^\W\d]\w*|`[^`]+`)\Z")
+# A lone dot stands for "all other columns" in formulas.
+_DOT = re.compile(r"(?<![\w.`)])\.(?![\w.`(])")
+# Rows per block when columns are laid out row by row: a block stays in the cache.
+_BLOCK = 8192
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A parsed model formula.
+
+    Attributes
+    ----------
+    response
+        Names of the columns in ``Surv(...)``: (time, event) or (start, stop, event).
+    terms
+        Right-hand terms apart from strata, as written.
+    strata
+        Columns named in ``strata(...)``.
+    time_terms
+        (x, function) of each ``tt(x, function)``.
+    """
+
+    response: tuple[str, ...]
+    terms: tuple[str, ...]
+    strata: tuple[str, ...]
+    time_terms: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_plain(self) -> bool:
+        """True when every term is the name of a column."""
+        return all(_NAME.match(term) for term in self.terms)
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """Arrays of one model: n rows, p covariates.
+
+    ``time_terms`` are terms tt(x, function) that are not yet columns of ``x``. ``source`` is set when rows were split
+    at event times for such terms: the position of each row's origin in the data. ``cluster_labels`` are what
+    the codes of ``cluster`` stand for.
+    """
+
+    surv: Surv
+    x: Floats
+    names: tuple[str, ...]
+    strata: Integers | None
+    id: Integers | None
+    n_subject: int
+    cluster: Integers | None
+    n_cluster: int | None
+    weights: Floats | None
+    offset: Floats | None
+    n_dropped: int = 0
+    time_terms: tuple[TimeTerm, ...] = ()
+    source: Integers | None = None
+    cluster_labels: NDArray[Any] | None = None
+
+
+def parse_formula(text: str) -> Formula:
+    """Parse "Surv(start, stop, event) ~ a + b + strata(c)".
+
+    Raises
+    ------
+    DataError
+        When the formula has no ``~`` or its left side is not ``Surv(...)`` of two or three names.
+    """
+    left, tilde, right = text.partition("~")
+    match = _RESPONSE.match(left)
+    if not tilde or match is None:
+        raise DataError("formula", "'Surv(start, stop, event) ~ a + b' or 'Surv(time, event) ~ a'", repr(text))
+    response = tuple(_unquote(part) for part in match["inside"].split(","))
+    if len(response) not in (2, 3) or not all(response):
+        raise DataError("formula, Surv", "(time, event) or (start, stop, event)", repr(match["inside"]))
+    terms: list[str] = []
+    strata: list[str] = []
+    timed: list[tuple[str, str]] = []
+    for term in _split_terms(right):
+        found = _STRATA.match(term)
+        if found:
+            strata.extend(_unquote(part) for part in found[1].split(","))
+        elif _TIME.match(term):
+            timed.append(_time_term(term))
+        elif term not in ("1", ""):
+            terms.append(term)
+    return Formula(response, tuple(terms), tuple(strata), tuple(timed))
+
+
+def _time_term(term: str) -> tuple[str, str]:
+    """Return x and function of "tt(x, function)"."""
+    match = _TIME.match(term)
+    parts = _split_terms(match["inside"], ",") if match else []
+    if len(parts) != 2 or not all(parts):
+        raise DataError("formula, tt()", "tt(x, function), e.g. tt(x, log)", repr(term))
+    return parts[0], parts[1]
+
+
+def _unquote(name: str) -> str:
+    name = name.strip()
+    return name[1:-1] if len(name) > 1 and name[0] == name[-1] == "`" else name
+
+
+def _split_terms(text: str, at: str = "+") -> list[str]:
+    """Split at the plus signs (or commas) outside parentheses and back-quotes."""
+    terms, depth, quoted, current = [], 0, False, ""
+    for letter in text:
+        if letter == "`":
+            quoted = not quoted
+        depth += (letter == "(") - (letter == ")") if not quoted else 0
+        if letter == at and depth == 0 and not quoted:
+            terms.append(current.strip())
+            current = ""
+        else:
+            current += letter
+    return [*terms, current.strip()]
+
+
+def build_design(
+    formula: str,
+    data: pd.DataFrame,
+    *,
+    id: str | ArrayLike | None = None,
+    cluster: str | ArrayLike | None = None,
+    weights: str | ArrayLike | None = None,
+    offset: str | ArrayLike | None = None,
+    missing: str = "error",
+    tt: Mapping[str, TimeFunction] | None = None,
+) -> Design:
+    """Collect the arrays a model needs from a data frame.
+
+    Parameters
+    ----------
+    formula
+        "Surv(start, stop, event) ~ a + b + strata(c)".
+    data
+        One row per episode. Never changed.
+    id, cluster, weights, offset
+        Column names, or arrays of the length of ``data``.
+    missing
+        "error" refuses missing values; "drop" leaves those rows out and counts them.
+    tt
+        Functions g(t) or f(x, t) for terms ``tt(x, name)``, by name; log, identity and sqrt are known. None refuses
+        such terms, for models that cannot use them.
+
+    Raises
+    ------
+    DataError
+        Unknown columns (with the nearest name), missing or infinite values, negative weights.
+    """
+    parsed = parse_formula(formula)
+    if parsed.time_terms and tt is None:
+        raise DataError("formula", "no tt() terms (the Cox model takes them)", repr(parsed.time_terms[0]))
+    if missing not in ("error", "drop"):
+        raise DataError("missing", "'error' or 'drop'", repr(missing))
+    extra = {
+        name: _column(data, value, name)
+        for name, value in (("id", id), ("cluster", cluster), ("weights", weights), ("offset", offset))
+        if value is not None
+    }
+    n_dropped = 0
+    if missing == "drop":
+        data, extra, n_dropped = _drop_missing(parsed, data, extra)
+    if not len(data):
+        raise DataError("data", "at least one complete row", f"none ({n_dropped} dropped for missing values)")
+    surv = Surv(
+        *(_numbers(data, name, name) for name in parsed.response[:-1]), _event_column(data, parsed.response[-1])
+    )
+    x, names = _matrix(parsed.terms, data)
+    ids, subjects = _codes(extra["id"], "id") if "id" in extra else (None, None)
+    clusters, labels = _codes(extra["cluster"], "cluster") if "cluster" in extra else (None, None)
+    return Design(
+        surv=surv,
+        x=x,
+        names=names,
+        strata=_strata(parsed.strata, data),
+        id=ids,
+        n_subject=len(data) if subjects is None else len(subjects),
+        cluster=clusters,
+        n_cluster=None if labels is None else len(labels),
+        weights=_weights(extra["weights"]) if "weights" in extra else None,
+        offset=_finite(extra["offset"], "offset") if "offset" in extra else None,
+        n_dropped=n_dropped,
+        time_terms=tuple(_timed(term, name, data, tt) for term, name in parsed.time_terms),
+        cluster_labels=labels,
+    )
+
+
+def _strata(names: Sequence[str], data: pd.DataFrame) -> Integers | None:
+    """Return one code for each combination of the columns' values, shape (n,)."""
+    codes: Integers | None = None
+    for name in names:
+        own, labels = _codes(_column(data, name, "strata"), f"strata({name})")
+        codes = own if codes is None else np.unique(codes * len(labels) + own, return_inverse=True)[1].reshape(-1)
+    return codes
+
+
+def _timed(term: str, name: str, data: pd.DataFrame, tt: Mapping[str, TimeFunction] | None) -> TimeTerm:
+    function = find_function(name, tt)
+    x, names = _matrix((term,), data)
+    return TimeTerm(tuple(f"tt({inner}, {name})" for inner in names), x, function)
+
+
+def _column(data: pd.DataFrame, value: str | ArrayLike, role: str) -> pd.Series:
+    if isinstance(value, str):
+        if value not in data.columns:
+            columns = [str(c) for c in data.columns]
+            raise DataError(role, one_of(columns), repr(value), nearest(value, columns))
+        column = data[value]
+        if isinstance(column, pd.DataFrame):
+            raise DataError(role, f"one column named {value!r}", "several of that name")
+        return column
+    array = value.array if isinstance(value, pd.Series) else np.asarray(value)
+    if array.shape != (len(data),):
+        raise DataError(role, f"{len(data)} values, one a row", f"shape {array.shape}")
+    return pd.Series(array, index=data.index)
+
+
+def _drop_missing(
+    parsed: Formula, data: pd.DataFrame, extra: dict[str, pd.Series]
+) -> tuple[pd.DataFrame, dict[str, pd.Series], int]:
+    used = [*parsed.response, *parsed.strata, *_columns_in([*parsed.terms, *(x for x, _ in parsed.time_terms)], data)]
+    for name in used:
+        _column(data, name, "formula")
+    keep = data[used].notna().all(axis=1).to_numpy()
+    for series in extra.values():
+        keep &= series.notna().to_numpy()
+    if keep.all():
+        return data, extra, 0
+    kept = {name: series[keep] for name, series in extra.items()}
+    return data[keep], kept, int((~keep).sum())
+
+
+def _columns_in(terms: Sequence[str], data: pd.DataFrame) -> list[str]:
+    """Return the data's columns that occur in the terms."""
+    found: list[str] = []
+    for term in terms:
+        if _NAME.match(term):
+            found.append(_unquote(term))
+        else:
+            words = re.findall(r"`([^`]+)`|([^\W\d]\w*)", term)
+            found.extend(w for pair in words for w in pair if w and w in data.columns)
+    return list(dict.fromkeys(found))
+
+
+def _numbers(data: pd.DataFrame, name: str, role: str) -> Floats:
+    column = _column(data, name, role)
+    if column.dtype.kind in "mM":
+        raise DataError(f"column {name!r}", "numbers, such as days since a date", f"values of type {column.dtype}")
+    try:
+        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError):
+        raise DataError(f"column {name!r}", "numbers", f"values of type {column.dtype}") from None
+    return values
+
+
+def _finite(column: pd.Series, role: str) -> Floats:
+    frame = column.to_frame("value")
+    values = _numbers(frame, "value", role)
+    bad = ~np.isfinite(values)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise DataError(f"{role}, row {row} ({int(bad.sum())} such rows)", "a finite number", str(values[row]))
+    return values
+
+
+def _event_column(data: pd.DataFrame, name: str) -> ArrayLike:
+    column = _column(data, name, "Surv, event")
+    values = column.to_numpy() if isinstance(column.dtype, np.dtype) else None
+    if values is not None and values.dtype.kind in "iuf":
+        event = values == 1
+        if bool((event | (values == 0)).all()):
+            return event
+    if column.isna().any():
+        row = int(np.argmax(column.isna().to_numpy()))
+        raise DataError(f"column {name!r}, row {row}", "0 (censored) or 1 (event)", "a missing value")
+    return column.to_numpy()
+
+
+def _matrix(terms: Sequence[str], data: pd.DataFrame) -> tuple[Floats, tuple[str, ...]]:
+    names = tuple(_unquote(term) for term in terms)
+    if all(_NAME.match(term) for term in terms) and len(set(names)) == len(names):
+        columns = [_column(data, name, "formula") for name in names]
+        if all(pd.api.types.is_numeric_dtype(c) for c in columns):
+            return _side_by_side([_plain(c) for c in columns], names, len(data)), names
+    return _formulaic_matrix(terms, data)
+
+
+def _plain(column: pd.Series) -> Floats:
+    """Return the column's values without a copy where they are real numbers already."""
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biuf":
+        return column.to_numpy()
+    return _numbers(column.to_frame("value"), "value", f"column {column.name!r}")
+
+
+def _side_by_side(columns: Sequence[Floats], names: Sequence[str], n: int) -> Floats:
+    """Lay columns side by side, each row contiguous: shape (n, p); refuse values that are not finite."""
+    x = np.empty((n, len(columns)))
+    for begin in range(0, n, _BLOCK):
+        part = x[begin : begin + _BLOCK]
+        for j, column in enumerate(columns):
+            part[:, j] = column[begin : begin + _BLOCK]
+        if not np.isfinite(part).all():
+            j = int(np.argmin(np.isfinite(part).all(axis=0)))
+            bad = ~np.isfinite(columns[j].astype(np.float64))
+            row = int(np.argmax(bad))
+            place = f"column {names[j]!r}, row {row} ({int(bad.sum())} such rows)"
+            raise DataError(place, "a finite number", str(float(columns[j][row])))
+    return x
+
+
+def _formulaic_matrix(terms: Sequence[str], data: pd.DataFrame) -> tuple[Floats, tuple[str, ...]]:
+    import formulaic  # slow to import, and only transformations need it
+    from formulaic.errors import FormulaicError
+
+    for term in terms:
+        if _DOT.search(term):
+            raise DataError("formula", "covariates by name ('.' would take in the response)", repr(term))
+    used = _columns_in(terms, data)
+    for name in used:
+        _column(data, name, "formula")
+        if data[name].isna().any():
+            row = int(np.argmax(data[name].isna().to_numpy()))
+            raise DataError(f"column {name!r}, row {row}", "a value", "a missing value")
+    try:
+        matrix: Any = formulaic.model_matrix("1 + " + " + ".join(terms), data, na_action="ignore", context={})
+    except (FormulaicError, ValueError, TypeError, KeyError, SyntaxError) as error:
+        columns = [str(c) for c in data.columns]
+        raise DataError("formula", f"terms over the columns {one_of(columns)}", str(error).split("\n")[0]) from None
+    if "Intercept" not in matrix.columns:
+        expected = "terms without '0 +' or '- 1' (the baseline takes the intercept's place)"
+        raise DataError("formula", expected, repr(" + ".join(terms)))
+    matrix = matrix.drop(columns="Intercept")
+    x = np.ascontiguousarray(matrix, dtype=np.float64)
+    names = tuple(str(name) for name in matrix.columns)
+    for j, name in enumerate(names):
+        if not np.isfinite(x[:, j]).all():
+            row = int(np.argmax(~np.isfinite(x[:, j])))
+            raise DataError(f"term {name!r}, row {row}", "a finite number", str(x[row, j]))
+    return x, names
+
+
+def _codes(column: pd.Series, role: str) -> tuple[Integers, NDArray[Any]]:
+    """Return a code for each value, in order of first appearance, and the values by code."""
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iu" and len(column) > 1:
+        # Sorted whole numbers, as ids mostly are: the codes that factorize gives, at a tenth of its cost.
+        values = column.to_numpy()
+        if bool((values[1:] >= values[:-1]).all()):
+            codes = np.zeros(len(values), dtype=np.int64)
+            np.cumsum(values[1:] != values[:-1], out=codes[1:])
+            return codes, values[np.flatnonzero(np.diff(codes, prepend=-1))]
+    codes, labels = pd.factorize(column)
+    if (codes < 0).any():
+        row = int(np.argmax(codes < 0))
+        raise DataError(f"{role}, row {row} ({int((codes < 0).sum())} such rows)", "a value", "a missing value")
+    return codes.astype(np.int64, copy=False), np.asarray(labels)
+
+
+def _weights(column: pd.Series) -> Floats:
+    values = _finite(column, "weights")
+    if (values < 0).any():
+        row = int(np.argmax(values < 0))
+        raise DataError(f"weights, row {row}", "a number >= 0", str(values[row]))
+    if not (values > 0).any():
+        raise DataError("weights", "a positive weight in one row at least", "none")
+    return values

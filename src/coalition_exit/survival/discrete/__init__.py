@@ -1,0 +1,1 @@
+"""Discrete-time hazards and binary regression."""

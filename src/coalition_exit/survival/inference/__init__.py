@@ -1,0 +1,1 @@
+"""Standard errors: sandwiches, few clusters, jackknife, bootstrap."""

@@ -1,0 +1,1 @@
+"""What a Cox fit predicts: hazards, survival, durations, margins."""
