@@ -265,14 +265,14 @@ def _one_cluster_alone() -> CoxState:
 def test_a_cluster_that_alone_identifies_a_coefficient_is_named() -> None:
     state = _one_cluster_alone()
     for method in ("kauermann_carroll", "kauermann_carroll_wang", "mancl_derouen"):
-        with pytest.raises(FitError, match="cluster code 0: ") as caught:
+        with pytest.raises(FitError, match="cluster 0: ") as caught:
             few_clusters(state, method)
         assert caught.value.status == "not_positive"
-    with pytest.raises(FitError, match="cluster code 0: the information of the others is singular"):
+    with pytest.raises(FitError, match="cluster 0: the information of the others is singular"):
         few_clusters(state)
     assert few_clusters(state, df="clusters-1").n_bounded == 1
     assert np.isfinite(few_clusters(state, df="fay_graubard_hat").df).all()
-    assert jackknife(state).failures == {"code 0": "no_variation"}
+    assert jackknife(state).failures == {"0": "no_variation"}
 
 
 def test_bad_input_is_refused_by_name() -> None:

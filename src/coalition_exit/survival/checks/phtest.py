@@ -106,7 +106,6 @@ def proportional_hazards_test(
     off; the two agree for equal weights of 1.) "rank" and "km" ignore weights, as in R,
     but for rows of weight 0, which are as good as absent in everything.
     """
-    state.require_plain("a test of proportional hazards")
     require_maximum(state)
     names = state.design.names
     if state.design.source is not None:
