@@ -96,7 +96,10 @@ def test_version(capsys: Capture) -> None:
         (["run"], "Missing argument 'SPEC...'"),
         (["run", "good.yaml", "--oout", "x"], "--oout"),
         (["run", "good.yaml", "--out"], "--out"),
-        (["run", "good.yaml", "--data", "archve"], "'archve' is not one of 'auto', 'record'"),
+        (
+            ["run", "good.yaml", "--data", "archve"],
+            "data: expected one of auto, record, or a folder with a record's tables, got 'archve'",
+        ),
         (
             ["run", "good"],
             "got no such file. Did you mean good.yaml?",
@@ -189,7 +192,7 @@ def test_a_rule_by_its_variable(capsys: Capture) -> None:
     assert call("rules", "ctrend45") == EXIT_DONE
     out = capsys.readouterr().out
     assert out.startswith("article_coalition_trend\n")
-    assert "ctrend45 (War Worsening)" in out
+    assert "ctrend45 (War Worsening (45 days))" in out
     assert "parameter   window: 45 (from 1 to 1000)" in out
     assert "last 45 days" in out
     assert "ctrend45: {window: 45}" in out

@@ -201,7 +201,10 @@ def test_progress_is_told_model_by_model(record: Record) -> None:
 
 
 def test_an_unknown_source_is_refused(record: Record) -> None:
-    with pytest.raises(DataError, match=r"data: expected one of auto, record, got 'recrod'. Did you mean 'record'\?"):
+    with pytest.raises(
+        DataError,
+        match=r"data: expected one of auto, record, or a folder with a record's tables, got 'recrod'. Did you mean 'record'\?",
+    ):
         run_spec(load("  - key: a\n"), "recrod", record)
 
 

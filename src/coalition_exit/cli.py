@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from coalition_exit.commands import Outcome
     from coalition_exit.specs.loading import Spec
 
-_SOURCES = click.Choice(["auto", "record"])
+_SOURCES = "Data source: auto, record, or a folder with changed tables of the record."
 _OUT = click.Path(path_type=Path)
 _STOPPED = 130
 # Letters a line holds where the terminal's width is not known.
@@ -52,7 +52,7 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("--data", type=_SOURCES, default="auto", show_default=True, help="Data source.")
+@click.option("--data", default="auto", show_default=True, help=_SOURCES)
 @click.option("--out", type=_OUT, default=Path("output"), show_default=True, help="Folder for the results.")
 def replicate(data: str, out: Path) -> int:
     """Reproduce the article's tables and coefficient plots."""
@@ -63,7 +63,7 @@ def replicate(data: str, out: Path) -> int:
 
 @cli.command()
 @click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
-@click.option("--data", type=_SOURCES, default="auto", show_default=True, help="Data source.")
+@click.option("--data", default="auto", show_default=True, help=_SOURCES)
 @click.option("--out", type=_OUT, default=Path("output"), show_default=True, help="Folder for the results.")
 def run(specs: Sequence[str], data: str, out: Path) -> int:
     """Run specification files and write tables and figures.

@@ -24,7 +24,7 @@ from coalition_exit.record.loading import load_record
 from coalition_exit.report.layout import TableLayout
 from coalition_exit.report.output import TableSource, check_folder, write_output
 from coalition_exit.report.plain import wrap
-from coalition_exit.runner import RunResult, run_spec
+from coalition_exit.runner import SOURCES, RunResult, run_spec
 from coalition_exit.specs.loading import Spec, article_specs, library_folder, load_spec
 from coalition_exit.specs.schema import RESERVED, schema_path
 
@@ -77,7 +77,9 @@ def run_specs(specs: Sequence[Spec], data: str, out: Path, command: str, progres
     """Run specifications and write the output folder."""
     check_folder(out)
     started, clock = dt.datetime.now(dt.UTC), time.perf_counter()
-    record = load_record()
+    changed = data not in SOURCES and Path(data).is_dir()
+    record = load_record(data if changed else None)
+    data = "record" if changed else data
     results = [run_spec(spec, data, record, progress) for spec in specs]
     run = {
         "command": command,
@@ -102,7 +104,8 @@ def run_specs(specs: Sequence[Spec], data: str, out: Path, command: str, progres
 
 
 def _source_note(result: RunResult) -> str:
-    note = f"the package's coded record ({result.note}), SHA-256 {result.sha256[:12]}"
+    whose = "the package's coded record" if result.source == "record" else f"a record in {Path(result.source).name}"
+    note = f"{whose} ({result.note}), SHA-256 {result.sha256[:12]}"
     dropped = [f"{r.n_dropped} ({r.model.head})" for r in result.results if r.n_dropped]
     return f"{note}; rows left out for missing values: {', '.join(dropped)}" if dropped else note
 

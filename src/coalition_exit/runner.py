@@ -11,7 +11,7 @@ import pandas as pd
 
 from coalition_exit.errors import DataError, FitError, nearest, one_of, shown
 from coalition_exit.panel.build import build_panel
-from coalition_exit.record.loading import Record, load_record
+from coalition_exit.record.loading import Record, load_record, record_folder
 from coalition_exit.specs.loading import Spec, load_spec
 from coalition_exit.specs.models import ModelSpec
 from coalition_exit.survival.cox.cox import CoxPH
@@ -131,8 +131,11 @@ def run_spec(
     """
     if not isinstance(spec, Spec):
         spec = load_spec(spec)
+    if data not in SOURCES and record is None and Path(data).is_dir():
+        record, data = load_record(data), "record"
     if data not in SOURCES:
-        raise DataError("data", one_of(SOURCES), shown(data), nearest(str(data), SOURCES))
+        expected = f"{one_of(SOURCES)}, or a folder with a record's tables"
+        raise DataError("data", expected, shown(data), nearest(str(data), SOURCES))
     record = load_record() if record is None else record
     results = []
     rows = 0
@@ -142,7 +145,8 @@ def run_spec(
         results.append(_run_model(model, panel))
         if progress is not None:
             progress(model.key)
-    return RunResult(spec, tuple(results), "record", record.status, record.sha256, rows)
+    source = "record" if Path(record.folder) == record_folder() else record.folder
+    return RunResult(spec, tuple(results), source, record.status, record.sha256, rows)
 
 
 def _panel(record: Record, model: ModelSpec) -> pd.DataFrame:

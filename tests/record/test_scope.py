@@ -72,12 +72,12 @@ def test_cases_a_reader_looks_up_first(
     assert {name: row[name] for name in facts} == facts
 
 
-def test_vietnam_contributors_left_before_the_cease_fire(record: Record) -> None:
-    ends = {state: _exit(record, 163, 2, state)["date"] for state in (2, 732, 800, 840, 900)}
-    cease_fire = pd.Timestamp("1973-01-27")
-    assert ends[2] == cease_fire
-    assert ends[732] == pd.Timestamp("1973-01-28")
-    assert all(ends[state] < cease_fire for state in (800, 840, 900))
+def test_vietnam_contributors_leave_in_december_1972_and_january_1973(record: Record) -> None:
+    ends = {state: str(_exit(record, 163, 2, state)["date"].date()) for state in (2, 732, 800, 840, 900)}
+    assert ends == {2: "1973-01-27", 732: "1973-01-28", 800: "1973-01-28", 840: "1973-01-28", 900: "1972-12-20"}
+    # Their combat forces had left before: pull-backs of their own, not exits.
+    pullbacks = record["pullbacks"].query("warnum == 163 and share > 0.9")
+    assert set(pullbacks["ccode"]) >= {800, 840, 900}
 
 
 def test_codings_rest_on_sources_that_exist(record: Record) -> None:

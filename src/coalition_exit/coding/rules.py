@@ -117,7 +117,11 @@ class RuleBook:
         family, window = self._family(variable)
         if family is None or window is None or not SMALLEST_WINDOW <= window <= LARGEST_WINDOW:
             return None
-        return _for_variable(self.rules[family].with_parameters({"window": window}, variable), variable)
+        rule = self.rules[family].with_parameters({"window": window}, variable)
+        if window != self.rules[family].parameters["window"]:
+            # Two windows in one table must not bear one name.
+            rule = replace(rule, label=f"{rule.label} ({window} days)")
+        return _for_variable(rule, variable)
 
     def _family(self, variable: str) -> tuple[str | None, int | None]:
         """Return the rule of the family a name such as ctrend60 belongs to, and its window."""

@@ -38,6 +38,9 @@ def check_tables(tables: Mapping[str, pd.DataFrame], codebook: Codebook) -> None
     _check_exits(tables["exits"], tables["spells"], tables["coalitions"])
     _check_inside(tables)
     _check_deployments(tables["deployments"], tables["fronts"], tables["spells"])
+    for name in ("capabilities", "regimes"):
+        _check_years(tables[name], name, tables["spells"])
+    _check_leaders(tables["leaders"], tables["spells"])
     _check_cover(tables["forces"], "forces", tables["spells"])
     _check_cover(tables["aims"], "aims", tables["spells"])
 
@@ -204,6 +207,25 @@ def _check_shares(deployments: pd.DataFrame) -> None:
         if (twice.sum(axis=1) > 1).any():
             i = int(np.argmax(twice.sum(axis=1) > 1))
             fail("deployments", int(rows[i]), "front", f"one row per front on {starts[rows[i]]}", fronts[rows[i]])
+
+
+def _check_years(frame: pd.DataFrame, name: str, spells: pd.DataFrame) -> None:
+    """Every state has a row for every year of its spells: a missing one would change its side's sums."""
+    known = set(zip(frame["ccode"], frame["year"], strict=True))
+    for spell in spells.itertuples(index=False):
+        for year in range(spell.start.year, spell.end.year + 1):
+            if (spell.ccode, year) not in known:
+                place = f"{name}.csv, state {spell.ccode}"
+                raise RecordError(place, f"a row for {year} (war {spell.warnum})", "none")
+
+
+def _check_leaders(leaders: pd.DataFrame, spells: pd.DataFrame) -> None:
+    """Some leader is in office on the first day of every spell."""
+    terms = {ccode: list(zip(group["start"], group["end"], strict=True)) for ccode, group in leaders.groupby("ccode")}
+    for spell in spells.itertuples(index=False):
+        if not any(start <= spell.start <= end for start, end in terms.get(spell.ccode, [])):
+            place = f"leaders.csv, state {spell.ccode}"
+            raise RecordError(place, f"a leader in office on {spell.start.date()} (war {spell.warnum})", "none")
 
 
 def _check_cover(frame: pd.DataFrame, name: str, spells: pd.DataFrame) -> None:
