@@ -123,3 +123,7 @@ def slow_error(
         moved = lambda s, d=direction: value(beta, jumps + s * d)  # noqa: E731
         own += slope(moved, 1e-3 * jumps[k]) ** 2 * variances[k]
     return float(np.sqrt(gradient @ vcov @ gradient + own))
+
+
+def times_of(values: pd.DataFrame) -> np.ndarray:
+    return values["other"].astype(float).to_numpy()

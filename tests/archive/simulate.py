@@ -186,3 +186,14 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+# A few records with what a reader may trip over.
+SMALL = pd.DataFrame(
+    {
+        "idvar": np.array([1, 1, 2, 2], dtype=np.int16),
+        "warday": np.array([1, 2, 1, 2], dtype=np.int16),
+        "withdraw": np.array([0, 1, 0, 0], dtype=np.int8),
+        "contribpc": np.array([0.1, 0.1, 0.05, np.nan], dtype=np.float32),
+        "country": ["Aland", "Aland", "Bland", "Bland"],
+    }
+)

@@ -9,8 +9,7 @@ import pytest
 from coalition_exit.errors import DataError
 from coalition_exit.survival import CoxPH
 from coalition_exit.survival.data.newdata import scenario_matrix
-from coalition_exit.survival.quantities.baseline import baseline_hazard, reweighted_hazard
-from coalition_exit.survival.quantities.margins import margins
+from coalition_exit.survival.quantities.baseline import reweighted_hazard
 from coalition_exit.survival.quantities.predict import (
     bootstrap_survival,
     cumulative_hazard,
@@ -18,8 +17,7 @@ from coalition_exit.survival.quantities.predict import (
     survival,
     survival_contrast,
 )
-from coalition_exit.survival.quantities.rowwise import predict_rows
-from coalition_exit.survival.quantities.scenarios import Scenarios, fixed_scenarios, path_over_time, path_scenarios
+from coalition_exit.survival.quantities.scenarios import Scenarios, fixed_scenarios, path_scenarios
 from predict_reference import (
     MODELS,
     NAMES,
@@ -33,15 +31,12 @@ from predict_reference import (
     slow_error,
     slow_jumps,
     state_of,
+    times_of,
 )
 
 RTOL = 1e-11
 CONF_TYPES = ["log", "log-log", "plain"]
 COLUMNS = ["scenario", "time", "estimate", "std_error", "conf_low", "conf_high"]
-
-
-def _times(values: pd.DataFrame) -> np.ndarray:
-    return values["other"].astype(float).to_numpy()
 
 
 @pytest.mark.parametrize("model", NAMES)
@@ -50,12 +45,12 @@ def test_curves_equal_survfit(model: str) -> None:
     for place in range(len(scenarios)):
         term, one = single(scenarios, place)
         expected = r_values(model, "surv", term)
-        np.testing.assert_allclose(survival(one, _times(expected)).table["estimate"], expected["value"], rtol=RTOL)
-        hazard = cumulative_hazard(one, _times(expected)).table
+        np.testing.assert_allclose(survival(one, times_of(expected)).table["estimate"], expected["value"], rtol=RTOL)
+        hazard = cumulative_hazard(one, times_of(expected)).table
         np.testing.assert_allclose(hazard["estimate"], r_values(model, "cumhaz", term)["value"], rtol=RTOL)
         np.testing.assert_allclose(hazard["std_error"], r_values(model, "std.err", term)["value"], rtol=RTOL)
         for conf_type in CONF_TYPES:
-            table = survival(one, _times(expected), conf_type=conf_type).table
+            table = survival(one, times_of(expected), conf_type=conf_type).table
             for column, quantity in (("conf_low", "lower"), ("conf_high", "upper")):
                 limits = r_values(model, f"{quantity}_{conf_type}", term)["value"]
                 np.testing.assert_allclose(table[column], limits, rtol=RTOL, atol=1e-14)
@@ -67,7 +62,7 @@ def test_values_between_event_times_equal_summary(model: str) -> None:
     for place in range(len(scenarios)):
         term, one = single(scenarios, place)
         expected = r_values(model, "at_surv", term)
-        table = survival(one, _times(expected)).table
+        table = survival(one, times_of(expected)).table
         np.testing.assert_allclose(table["estimate"], expected["value"], rtol=RTOL)
         np.testing.assert_allclose(table["std_error"], r_values(model, "at_std.err", term)["value"], rtol=RTOL)
 
@@ -78,7 +73,7 @@ def test_other_estimate_of_the_hazard_equals_ctype(model: str) -> None:
     for place in range(len(scenarios)):
         term, one = single(scenarios, place)
         expected = r_values(model, "other_cumhaz", term)
-        table = cumulative_hazard(one, _times(expected)).table
+        table = cumulative_hazard(one, times_of(expected)).table
         np.testing.assert_allclose(table["estimate"], expected["value"], rtol=RTOL)
         np.testing.assert_allclose(table["std_error"], r_values(model, "other_std.err", term)["value"], rtol=RTOL)
 
@@ -90,7 +85,7 @@ def test_curves_from_a_later_start_equal_start_time(model: str) -> None:
     for place in range(2):
         term, one = single(scenarios, place)
         expected = r_values(model, "later_cumhaz", term)
-        table = cumulative_hazard(one, _times(expected)).table
+        table = cumulative_hazard(one, times_of(expected)).table
         np.testing.assert_allclose(table["estimate"], expected["value"], rtol=RTOL)
         np.testing.assert_allclose(table["std_error"], r_values(model, "later_std.err", term)["value"], rtol=RTOL)
     assert survival(scenarios, [begin, begin - 1]).table["estimate"].isna().tolist() == [False, True] * 2
@@ -121,11 +116,11 @@ def _path(model: str, **options: object) -> Scenarios:
 @pytest.mark.parametrize("model", ["pbcseq_breslow", "pbcseq_efron", "heart_breslow", "heart_efron"])
 def test_path_equals_survfit_with_id(model: str) -> None:
     expected = r_values(model, "path_r_cumhaz")
-    table = cumulative_hazard(_path(model), _times(expected)).table
+    table = cumulative_hazard(_path(model), times_of(expected)).table
     np.testing.assert_allclose(table["estimate"], expected["value"], rtol=RTOL)
     # Errors equal those of R's curve at covariates 0 after a fit in which the path is that zero.
     zero = r_values(model, "path_cumhaz")
-    np.testing.assert_array_equal(_times(zero), _times(expected))
+    np.testing.assert_array_equal(times_of(zero), times_of(expected))
     np.testing.assert_allclose(table["estimate"], zero["value"], rtol=1e-10)
     np.testing.assert_allclose(table["std_error"], r_values(model, "path_std.err")["value"], rtol=1e-9)
 
@@ -148,10 +143,10 @@ def test_where_the_errors_of_r_along_a_path_come_from(model: str) -> None:
     gradient = np.cumsum(rates)[inside, None] * x[piece[inside]] + np.cumsum(slopes, axis=0)[inside]
     part = np.einsum("ij,jk,ik->i", gradient, fit_of(model).covariance, gradient) * risk**2
     formula = np.sqrt(np.cumsum(variances[inside] * risk**2) + part)
-    at = np.searchsorted(state.risk_sets.times[inside], _times(expected))
+    at = np.searchsorted(state.risk_sets.times[inside], times_of(expected))
     np.testing.assert_allclose(formula[at], expected["value"], rtol=1e-5)
-    own = cumulative_hazard(_path(model), _times(expected)).table["std_error"]
-    first = _times(expected) <= path["tstop"].iloc[0]
+    own = cumulative_hazard(_path(model), times_of(expected)).table["std_error"]
+    first = times_of(expected) <= path["tstop"].iloc[0]
     np.testing.assert_allclose(own[first], expected["value"][first], rtol=RTOL)
     assert (np.abs(own[~first] / expected["value"].to_numpy()[~first] - 1) > 1e-4).all()
 
@@ -385,73 +380,11 @@ def test_bootstrap_equals_refits(model: str) -> None:
     np.testing.assert_allclose(sums.table["conf_high"], np.quantile(-np.log(curves), 0.95, axis=0), rtol=1e-8)
 
 
-def _by_event_time(d: pd.DataFrame) -> pd.DataFrame:
-    times = np.unique(d.loc[d["status"] == 1, "time"])
-    rows = d.loc[d.index.repeat(len(times))].assign(stop=np.tile(times, len(d)))
-    rows = rows.assign(start=np.tile(np.append(0, times[:-1]), len(d)))
-    rows = rows[rows["time"] >= rows["stop"]]
-    return rows.assign(event=((rows["time"] == rows["stop"]) & (rows["status"] == 1)).astype(int))
-
-
-@pytest.mark.parametrize("ties", ["breslow", "efron"])
-def test_hazard_ratio_over_time_equals_a_fit_centred_there(ties: str) -> None:
-    d = _by_event_time(data_of("veteran"))
-    d["karno_log"] = d["karno"] * np.log(d["stop"])
-    fit = CoxPH(ties=ties).fit("Surv(start, stop, event) ~ trt + karno + karno_log", d)
-    times = [1.0, 30, 100, 400]
-    found = hazard_ratio_over_time(fit.terms, fit.beta, fit.covariance, "karno", {"karno_log": np.log}, times)
-    # At t0 the effect is the coefficient of R's fit with log(t) - log(t0) in place of log(t). R stops its
-    # iterations by the log-likelihood, at some nine digits of the coefficients.
-    np.testing.assert_allclose(found["log_estimate"], r_values(f"changing_{ties}", "log_hr")["value"], rtol=1e-7)
-    errors = r_values(f"changing_{ties}", "log_hr_se")["value"]
-    np.testing.assert_allclose(found["log_std_error"], errors, rtol=1e-7)
-    z = 1.959963984540054
-    np.testing.assert_allclose(found["conf_low"], np.exp(found["log_estimate"] - z * found["log_std_error"]))
-    np.testing.assert_allclose(found["std_error"], found["estimate"] * found["log_std_error"])
-    ten = hazard_ratio_over_time(
-        fit.terms, fit.beta, fit.covariance, "karno", {"karno_log": np.log}, times, change=10.0
-    )
-    np.testing.assert_allclose(ten["conf_high"], found["conf_high"] ** 10, rtol=1e-12)
-
-
-@pytest.mark.parametrize("ties", ["breslow", "efron"])
-def test_curve_of_an_effect_that_changes(ties: str) -> None:
-    d = data_of("veteran")
-    state = CoxPH(ties=ties).fit("Surv(time, status) ~ trt + karno + tt(karno, log)", d).state
-    path = path_over_time(state, {"trt": 1, "karno": 60}, {"tt(karno, log)": lambda t: 60 * np.log(t)})
-    expected = r_values(f"changing_{ties}", "path_cumhaz")
-    table = cumulative_hazard(path_scenarios(state, path), _times(expected)).table
-    np.testing.assert_allclose(table["estimate"], r_values(f"changing_{ties}", "path_r_cumhaz")["value"], rtol=1e-9)
-    np.testing.assert_allclose(table["estimate"], expected["value"], rtol=1e-9)
-    np.testing.assert_allclose(table["std_error"], r_values(f"changing_{ties}", "path_std.err")["value"], rtol=1e-8)
-
-
-def test_effects_that_change_have_no_fixed_scenario() -> None:
-    d = data_of("veteran")
-    state = CoxPH().fit("Surv(time, status) ~ trt + karno + tt(karno, log)", d).state
-    new = pd.DataFrame({"trt": [1.0], "karno": 60.0, "tt(karno, log)": 250.0})
-    with pytest.raises(DataError, match=r"no tt\(\) terms for fixed scenarios, got tt\(\). Use path_scenarios"):
-        fixed_scenarios(state, new)
-    with pytest.raises(DataError, match="one event time an interval"):
-        path_scenarios(state, new.assign(start=0, stop=100))
-    with pytest.raises(DataError, match=r"no tt\(\) terms for predictions by row"):
-        predict_rows(state)
-    with pytest.raises(DataError, match=r"no tt\(\) terms for margins"):
-        margins(state)
-    with pytest.raises(DataError, match=r"no tt\(\) terms for means of the covariates"):
-        baseline_hazard(state, "mean")
-    assert baseline_hazard(state, "zero").table["cumulative_hazard"].is_monotonic_increasing
-    with pytest.raises(DataError, match=r"by_time, 'tt\(karno, log\)': expected 97 finite numbers"):
-        path_over_time(state, {"trt": 1, "karno": 60}, {"tt(karno, log)": lambda t: 60.0})
-    with pytest.raises(DataError, match="a span with event times"):
-        path_over_time(state, {}, {}, begin=5000)
-
-
 def test_exact_ties_use_breslows_hazard_as_in_r() -> None:
     state = CoxPH(ties="exact").fit("Surv(time, status) ~ trt + karno + age", data_of("veteran")).state
     expected = r_values("exact", "cumhaz")
     scenarios = fixed_scenarios(state, pd.DataFrame({"trt": [1], "karno": 60, "age": 60}))
-    table = cumulative_hazard(scenarios, _times(expected)).table
+    table = cumulative_hazard(scenarios, times_of(expected)).table
     np.testing.assert_allclose(table["estimate"], expected["value"], rtol=1e-8)
     np.testing.assert_allclose(table["std_error"], r_values("exact", "std.err")["value"], rtol=1e-8)
     own = reweighted_hazard(state, state.beta[None, :], np.ones((1, 137)))(0)

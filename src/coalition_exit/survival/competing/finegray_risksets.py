@@ -217,7 +217,7 @@ class FineGrayRiskSets(RiskSets):
 
     def before_events(self) -> RiskSets:
         """Refuse: survivors' risk sets serve exact ties, which weights that change do not have."""
-        raise NotImplementedError("risk sets of the subdistribution hazard have no exact ties")
+        raise DataError("ties", "'breslow' or 'efron' for the subdistribution hazard", "'exact'")
 
     def max_at_risk(self, values: NDArray[np.generic]) -> NDArray[np.generic]:
         """Largest value in each risk set, tails included: (m,) to (K,)."""
