@@ -24,7 +24,8 @@ def data(kinds: Spec, result: RunResult) -> pd.DataFrame:
 
 def test_columns(data: pd.DataFrame) -> None:
     assert list(data.columns) == [
-        "table", "model", "model_label", "term", "term_label", "estimate", "conf_low", "conf_high", "order", "position",
+        "table", "model", "model_label", "estimator", "term", "term_label",
+        "estimate", "conf_low", "conf_high", "order", "position",
     ]  # fmt: skip
 
 
@@ -127,7 +128,7 @@ def test_any_label_can_be_drawn(data: pd.DataFrame, tmp_path: Path) -> None:
 
 def test_many_models_stay_within_what_can_be_drawn(tmp_path: Path) -> None:
     rows = [
-        ("t", f"m{j}", f"Model {j}", f"v{k}", f"V{k}", j, j - 1.0, j + 1.0, j, k + j / 300)
+        ("t", f"m{j}", f"Model {j}", "cox", f"v{k}", f"V{k}", j, j - 1.0, j + 1.0, j, k + j / 300)
         for k in range(8)
         for j in range(150)
     ]
@@ -135,6 +136,7 @@ def test_many_models_stay_within_what_can_be_drawn(tmp_path: Path) -> None:
         "table",
         "model",
         "model_label",
+        "estimator",
         "term",
         "term_label",
         "estimate",

@@ -32,7 +32,7 @@ _STYLE: Any = {
     "pdf.fonttype": 42,
 }
 _DATA_COLUMNS = [
-    "table", "model", "model_label", "term", "term_label",
+    "table", "model", "model_label", "estimator", "term", "term_label",
     "estimate", "conf_low", "conf_high", "order", "position",
 ]  # fmt: skip
 
@@ -44,7 +44,8 @@ def plot_data(spec: Spec, estimates: pd.DataFrame) -> pd.DataFrame:
     """
     own = estimates[estimates["table"] == spec.table]
     rows = {(row.model, row.term): row for row in own.itertuples(index=False)}
-    terms = [term for term in spec.order if term not in spec.omit_from_figure]
+    # A constant says nothing about an effect, and its size would hide the others.
+    terms = [term for term in spec.order if term not in (*spec.omit_from_figure, "_cons")]
     terms = [term for term in terms if any((m.key, term) in rows for m in spec.models)]
     step = 0.75 / max(len(spec.models), 1)
     data = []
@@ -55,8 +56,8 @@ def plot_data(spec: Spec, estimates: pd.DataFrame) -> pd.DataFrame:
                 continue
             position = k + (j - (len(spec.models) - 1) / 2) * step
             data.append(
-                (spec.table, model.key, model.head, term, spec.label_of(term), row.estimate, row.conf_low,
-                 row.conf_high, j, round(position, 6))
+                (spec.table, model.key, model.head, model.estimator_name, term, spec.label_of(term), row.estimate,
+                 row.conf_low, row.conf_high, j, round(position, 6))
             )  # fmt: skip
     return pd.DataFrame(data, columns=_DATA_COLUMNS)
 
@@ -80,7 +81,7 @@ def draw(data: pd.DataFrame, title: str, note: str) -> Any:
         axes.axvline(0, color="#555555", linewidth=0.9, zorder=1)
         for model in models.itertuples(index=False):
             _draw_model(axes, data[data["model"] == model.model], model.order, model.model_label)
-        _dress(axes, labels, note)
+        _dress(axes, labels, _scale(set(data["estimator"])), note)
         if 1 < len(models) <= MOST_IN_LEGEND:
             figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2, frameon=False)
     return figure
@@ -109,13 +110,22 @@ def look(order: int) -> tuple[str, str]:
     return COLOURS[order % len(COLOURS)], MARKERS[(order + order // len(COLOURS)) % len(MARKERS)]
 
 
-def _dress(axes: Any, labels: list[str], note: str) -> None:
+def _scale(estimators: set[str]) -> str:
+    """Say what the coefficients are, and what their sign means."""
+    if estimators == {"cox"}:
+        return "Coefficient (log hazard ratio) with 95% interval\nbelow 0: the event is less likely"
+    if estimators <= {"discrete_logit", "logit"}:
+        return "Coefficient (log odds ratio) with 95% interval\nbelow 0: the event is less likely"
+    return "Coefficient with 95% interval\nbelow 0: the event is less likely"
+
+
+def _dress(axes: Any, labels: list[str], scale: str, note: str) -> None:
     axes.set_yticks(range(len(labels)), labels)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(labels) - 0.45, -0.55)
     for k in range(1, len(labels)):
         axes.axhline(k - 0.5, color="#e4e4e4", linewidth=0.7, zorder=0)
-    axes.set_xlabel("Coefficient (log hazard ratio) with 95% interval\nbelow 0: abandonment less likely")
+    axes.set_xlabel(scale)
     # An annotation of the axes, not of the figure: the layout then keeps room for it above the legend.
     below = {"xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
     axes.annotate(textwrap.fill(note, 80), (0, 0), (0, -50), fontsize=7, color="#444444", ha="left", va="top", **below)

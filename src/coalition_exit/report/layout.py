@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,14 @@ STATISTIC_LABELS = {
     "n_cluster": "Clusters",
     "loglik": "Log-likelihood",
 }
-_TIES = {"breslow": "Breslow", "efron": "Efron"}
+_TIES = {"breslow": "Breslow", "efron": "Efron", "exact": "exact (discrete partial likelihood)"}
+_LINKS = {"logit": "logit", "cloglog": "complementary log-log", "probit": "probit"}
+_DURATION = {
+    "constant": "no duration dependence", "linear": "linear duration dependence", "log": "log duration dependence",
+    "cubic": "cubic duration dependence (t, t2, t3)", "ns": "natural spline of duration",
+    "rcs": "restricted cubic spline of duration", "dummies": "a dummy for each period",
+}  # fmt: skip
+_CONSTANT = "_cons"
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,7 @@ def lay_out_table(spec: Spec, estimates: pd.DataFrame, models: pd.DataFrame, sou
     models = models[models["table"] == spec.table].set_index("model")
     rows = tuple(
         (spec.label_of(term), tuple(_cell(found.get((model.key, term))) for model in spec.models))
-        for term in spec.order
+        for term in _terms(spec, list(own["term"]))
     )
     foot = tuple(
         (STATISTIC_LABELS[name], tuple(_statistic(models, model.key, name) for model in spec.models))
@@ -111,6 +118,14 @@ def lay_out_table(spec: Spec, estimates: pd.DataFrame, models: pd.DataFrame, sou
     )
 
 
+def _terms(spec: Spec, estimated: Sequence[str]) -> list[str]:
+    """Return the terms in the table's order; those the file cannot name, of duration, stand before the constant."""
+    others = list(dict.fromkeys(term for term in estimated if term not in spec.order and term != _CONSTANT))
+    order = list(spec.order)
+    at = order.index(_CONSTANT) if _CONSTANT in order else len(order)
+    return [*order[:at], *others, *order[at:]]
+
+
 def _cell(row: Any) -> Cell:
     if row is None:
         return Cell()
@@ -125,14 +140,14 @@ def _statistic(models: pd.DataFrame, model: str, name: str) -> str:
 
 
 def _notes(spec: Spec, models: pd.DataFrame, source_note: str) -> tuple[str, ...]:
-    ties = "; ".join(_said(_by_model(spec, lambda m: [f"{_TIES[m.ties]} ties"])))
+    kinds = "; ".join([*_said(_by_model(spec, lambda m: [_kind(spec, m)])), *_said(_by_model(spec, _ties))])
     errors = "; ".join(_said(_by_model(spec, lambda m: [_errors(m)])))
-    notes = [
-        f"Cox models of the hazard per day; coefficients, not hazard ratios; {ties}.",
-        f"Standard errors in parentheses, {errors}.",
-        f"{STARS_NOTE}.",
-    ]
-    for lead, describe in (("Rows kept", _samples), ("Coding rules that depart from the article's", _departures)):
+    notes = [f"{kinds}.", f"Standard errors in parentheses, {errors}.", f"{STARS_NOTE}."]
+    for lead, describe in (
+        ("Rows kept", _samples),
+        ("Events not counted", _censored),
+        ("Coding rules that depart from the article's", _departures),
+    ):
         said = _said(_by_model(spec, describe))
         if said:
             notes.append(f"{lead}: {'; '.join(said)}.")
@@ -152,11 +167,44 @@ def _by_model(spec: Spec, describe: Callable[[ModelSpec], list[str]]) -> dict[st
     for model in spec.models:
         for text in describe(model):
             heads.setdefault(text, []).append(model.head)
-    return {text: () if len(of) == len(spec.models) else tuple(of) for text, of in heads.items()}
+    return {text: () if len(of) == len(spec.models) else tuple(_by_group(spec, of)) for text, of in heads.items()}
+
+
+def _by_group(spec: Spec, heads: Sequence[str]) -> list[str]:
+    """Name a group in the place of its models where all of them are meant."""
+    said: list[str] = []
+    for model in spec.models:
+        members = [other.head for other in spec.models if other.group == model.group]
+        whole = len(members) > 1 and bool(model.group) and set(members) <= set(heads)
+        name = model.group if whole else model.head
+        if model.head in heads and name not in said:
+            said.append(name)
+    return said
 
 
 def _said(by_model: dict[str, tuple[str, ...]]) -> list[str]:
     return [f"{text} for {', '.join(heads)}" if heads else text for text, heads in by_model.items()]
+
+
+def _ties(model: ModelSpec) -> list[str]:
+    return [f"{_TIES[model.ties]} ties"] if model.is_cox else []
+
+
+def _kind(spec: Spec, model: ModelSpec) -> str:
+    if model.is_cox:
+        per_day = " per day" if isinstance(spec.data, str) else ""
+        strata = f", stratified by {', '.join(model.strata)}" if model.strata else ""
+        return f"Cox models of the hazard{per_day}{strata}; coefficients, not hazard ratios"
+    link = _LINKS[model.estimator]
+    if model.discrete is None:
+        return f"{link[0].upper()}{link[1:]} models of {model.outcome}; coefficients"
+    options = model.discrete
+    taken = {"start": "at the start", "end": "at the end", "mean": "averaged over"}[options.covariates]
+    scale = f", t divided by {options.divisor:g}" if options.baseline == "cubic" else ""
+    return (
+        f"Discrete-time hazards by {options.period} ({link}, {_DURATION[options.baseline]}{scale}); observations are "
+        f"person-{options.period}s, covariates taken {taken} of each; coefficients"
+    )
 
 
 def _errors(model: ModelSpec) -> str:
@@ -168,6 +216,10 @@ def _errors(model: ModelSpec) -> str:
 
 def _samples(model: ModelSpec) -> list[str]:
     return [" and ".join(expression.text for expression in model.sample)] if model.sample else []
+
+
+def _censored(model: ModelSpec) -> list[str]:
+    return [" or ".join(expression.text for expression in model.censor)] if model.censor else []
 
 
 def _departures(model: ModelSpec) -> list[str]:

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from coalition_exit.errors import SpecError, nearest, one_of, shown
-from coalition_exit.specs.schema import KEY_PATTERN, NAME_PATTERN, Errors, Layout, ModelDefaults, ModelEntry, SpecFile
+from coalition_exit.specs.schema import (
+    KEY_PATTERN,
+    NAME_PATTERN,
+    Discrete,
+    Errors,
+    Layout,
+    ModelDefaults,
+    ModelEntry,
+    OwnData,
+    SpecFile,
+)
 from coalition_exit.specs.yaml_file import Path_, YamlFile
 
 _RULE_CHOICE = "the name of a rule, or changed parameters, e.g. {window: 90}"
@@ -34,17 +44,19 @@ _LEVELS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("a model", ModelEntry),
     ("layout", Layout),
     ("errors", Errors),
+    ("discrete", Discrete),
+    ("data", OwnData),
 )
 
 
-def spec_error(file: YamlFile, error: ValidationError) -> SpecError:
+def spec_error(file: YamlFile, error: ValidationError, root: type[BaseModel] = SpecFile) -> SpecError:
     """Turn a validation error into one `SpecError`: a misspelt key first, else the first in the file."""
     found = [(_path(file.content, d["loc"], d["type"]), d) for d in error.errors(include_url=False)]
     path, detail = min(found, key=lambda f: (f[1]["type"] != "extra_forbidden", file.line(f[0]), -len(f[0])))
     kinds = {d["type"] for p, d in found if p == path}
     kind, got = detail["type"], detail["input"]
     if kind == "extra_forbidden":
-        return _unknown_key(file, path)
+        return _unknown_key(file, path, root)
     if kind == "missing":
         return SpecError(file.place(path[:-1]), f"a key {path[-1]!r}", "none")
     if kind == "literal_error":
@@ -74,8 +86,8 @@ def _path(content: Any, loc: Sequence[str | int], kind: str) -> Path_:
     return tuple(path)
 
 
-def _unknown_key(file: YamlFile, path: Path_) -> SpecError:
-    key, valid = str(path[-1]), _fields_at(path[:-1])
+def _unknown_key(file: YamlFile, path: Path_, root: type[BaseModel]) -> SpecError:
+    key, valid = str(path[-1]), _fields_at(path[:-1], root)
     hint = nearest(key, valid)
     if not hint:
         levels = [level for level, model in _LEVELS if key in model.model_fields]
@@ -113,13 +125,17 @@ def _describe(value: object) -> str:
     return shown(value, 60)
 
 
-def _fields_at(path: Path_) -> list[str]:
-    if not path:
-        model: type[BaseModel] = SpecFile
-    elif path[-1] == "errors":
-        model = Errors
-    elif path[0] == "models":
-        model = ModelEntry
-    else:
-        model = ModelDefaults if path[0] == "defaults" else Layout
+def _fields_at(path: Path_, root: type[BaseModel]) -> list[str]:
+    """Return the keys that may stand at a place."""
+    model = root
+    for part in path:
+        if isinstance(part, str) and part in model.model_fields:
+            model = _model_in(model.model_fields[part].annotation) or model
     return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the first class of keys in a type such as ``list[Model] | None``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part)) is not None), None)

@@ -12,12 +12,48 @@ from pydantic import ValidationError
 
 from coalition_exit.errors import SpecError, nearest, one_of, shown
 from coalition_exit.specs.complaints import spec_error
-from coalition_exit.specs.models import ModelReader, ModelSpec
-from coalition_exit.specs.schema import Layout, ModelDefaults, SpecFile
+from coalition_exit.specs.models import CONSTANT, ModelReader, ModelSpec, choices_of, places_of
+from coalition_exit.specs.schema import Layout, ModelDefaults, ModelEntry, OwnData, SpecFile
+from coalition_exit.specs.vocabulary import CodedVariables, FileColumns, Vocabulary, own_file
 from coalition_exit.specs.yaml_file import Path_, YamlFile, parse_yaml, read_yaml
 
 # What the foot of a table shows unless the layout says otherwise.
 _STATISTICS: tuple[str, ...] = ("n_obs", "n_subject", "n_event", "n_cluster")
+# The article's exhibits in the order of its pages; what else stands in the folder comes after them.
+_ARTICLE = (
+    "table1", "table2", "appendix1", "appendix1a", "appendix2", "appendix4",
+    "table1_monthly", "table1_daily", "table2_monthly", "table2_daily",
+)  # fmt: skip
+
+
+_TERM_LABELS = {CONSTANT: "Constant", "t": "Duration", "t2": "Duration squared", "t3": "Duration cubed"}
+
+
+@dataclass(frozen=True)
+class TableData:
+    """The data file that a specification names.
+
+    Attributes
+    ----------
+    path
+        Where it is.
+    id, start, stop, time
+        Columns; "" where there is none.
+    note
+        What the data are.
+    """
+
+    path: Path
+    id: str
+    start: str
+    stop: str
+    time: str
+    note: str
+
+    @property
+    def timing(self) -> tuple[str, ...]:
+        """Columns that name or date rows."""
+        return tuple(name for name in (self.id, self.start, self.stop, self.time) if name)
 
 
 @dataclass(frozen=True)
@@ -27,13 +63,14 @@ class Spec:
     table: str
     title: str
     description: str
-    data: str
+    data: str | TableData
     models: tuple[ModelSpec, ...]
     labels: Mapping[str, str]
     order: tuple[str, ...]
     stats: tuple[str, ...]
     note: str
     omit_from_figure: tuple[str, ...]
+    diagnostics: bool
     path: str
     sha256: str
 
@@ -44,7 +81,7 @@ class Spec:
         for model in self.models:
             if term in model.coding:
                 return model.coding[term].label
-        return term
+        return _TERM_LABELS.get(term, term)
 
 
 def library_folder() -> Path:
@@ -58,7 +95,10 @@ def library_folder() -> Path:
 
 def article_specs() -> list[Path]:
     """Return the article's specifications in the order of its tables."""
-    return sorted((library_folder() / "article").glob("*.yaml"))
+    rank = {name: k for k, name in enumerate(_ARTICLE)}
+    return sorted(
+        (library_folder() / "article").glob("*.yaml"), key=lambda path: (rank.get(path.stem, len(rank)), path.stem)
+    )
 
 
 def load_spec(source: str | Path | bytes, name: str = "specification") -> Spec:
@@ -83,8 +123,10 @@ def load_spec(source: str | Path | bytes, name: str = "specification") -> Spec:
     file = parse_yaml(source, name) if isinstance(source, bytes) else read_yaml(source)
     parsed = _validate(file)
     layout = parsed.layout or Layout()
-    models = _models(file, parsed)
-    present = list(dict.fromkeys(name for model in models for name in model.covariates))
+    data = read_data_key(file, parsed.data, Path() if isinstance(source, bytes) else Path(source).parent)
+    models = _models(file, parsed, data)
+    present = list(dict.fromkeys(name for model in models for name in model.terms if name != CONSTANT))
+    present += [CONSTANT] * any(model.has_constant for model in models)
     order = layout.order or []
     _check_names(file, ("layout", "order"), order, present)
     _check_names(file, ("layout", "omit_from_figure"), layout.omit_from_figure or [], present)
@@ -94,13 +136,14 @@ def load_spec(source: str | Path | bytes, name: str = "specification") -> Spec:
         table=parsed.table,
         title=parsed.title,
         description=parsed.description or "",
-        data=parsed.data or "auto",
+        data=data,
         models=models,
         labels=MappingProxyType(dict(parsed.labels or {})),
         order=(*order, *(name for name in present if name not in order)),
         stats=tuple(layout.stats or _STATISTICS),
         note=layout.note or "",
         omit_from_figure=tuple(layout.omit_from_figure or ()),
+        diagnostics=layout.diagnostics,
         path=file.name,
         sha256=file.sha256,
     )
@@ -118,7 +161,37 @@ def _validate(file: YamlFile) -> SpecFile:
         raise spec_error(file, error) from None
 
 
-def _models(file: YamlFile, parsed: SpecFile) -> tuple[ModelSpec, ...]:
+def read_data_key(file: YamlFile, own: str | OwnData | None, folder: Path) -> str | TableData:
+    """Return the data source that a file names under ``data``; a data file is looked at."""
+    if not isinstance(own, OwnData):
+        return own or "auto"
+    if (own.time is None) == (own.start is None or own.stop is None):
+        raise SpecError(file.place(("data",)), "either 'start' and 'stop', or 'time'", _given(own))
+    data = TableData(folder / own.file, own.id or "", own.start or "", own.stop or "", own.time or "", own.note or "")
+    columns = [str(name) for name in own_file(data.path, file.place(("data", "file"))).frame.columns]
+    for key in ("id", "start", "stop", "time"):
+        name = getattr(data, key)
+        if name and name not in columns:
+            raise SpecError(file.place(("data", key)), one_of(columns, 40), shown(name), nearest(name, columns))
+    return data
+
+
+def _given(own: OwnData) -> str:
+    given = [repr(key) for key in ("start", "stop", "time") if getattr(own, key) is not None]
+    return " and ".join(given) or "neither"
+
+
+def vocabulary_of(
+    file: YamlFile, at: Path_, entry: ModelEntry, defaults: ModelDefaults, data: str | TableData
+) -> Vocabulary:
+    """Return what the names of a model may be, with the data it is for."""
+    choices, places = choices_of(entry, defaults), places_of(file, at, entry, defaults)
+    if isinstance(data, TableData):
+        return FileColumns(own_file(data.path, file.place(("data", "file"))), data.timing, choices, places)
+    return CodedVariables(choices, places)
+
+
+def _models(file: YamlFile, parsed: SpecFile, data: str | TableData) -> tuple[ModelSpec, ...]:
     defaults = parsed.defaults or ModelDefaults()
     seen: dict[str, int] = {}
     for k, entry in enumerate(parsed.models):
@@ -126,7 +199,12 @@ def _models(file: YamlFile, parsed: SpecFile) -> tuple[ModelSpec, ...]:
             other = f"the key {shown(entry.key)} of models[{seen[entry.key] + 1}]"
             raise SpecError(file.place(("models", k, "key")), "a key of its own for each model", other)
         seen[entry.key] = k
-    models = [ModelReader(file, k, entry, defaults).read() for k, entry in enumerate(parsed.models)]
+    models = [
+        ModelReader(
+            file, ("models", k), entry, defaults, vocabulary_of(file, ("models", k), entry, defaults, data)
+        ).read()
+        for k, entry in enumerate(parsed.models)
+    ]
     _check_coding_is_used(file, parsed, models)
     return tuple(models)
 

@@ -7,17 +7,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from coalition_exit.coding.expressions import NUMBER, Expression
-from coalition_exit.coding.rules import Rule, load_rules
+from coalition_exit.coding.expressions import Expression
+from coalition_exit.coding.rules import Rule
 from coalition_exit.errors import SpecError, nearest, one_of, shown
-from coalition_exit.panel.build import KEYS, default_variables, resolve_rules
-from coalition_exit.specs.schema import Errors, ModelDefaults, ModelEntry
+from coalition_exit.specs.schema import Discrete, Errors, ModelDefaults, ModelEntry
+from coalition_exit.specs.vocabulary import Vocabulary
 from coalition_exit.specs.yaml_file import Path_, YamlFile
 
-# Columns that name or date rows. Year, month, day, side and spell say something about them.
-_NOT_COVARIATES = (
-    "idvar", "coalid", "warnum", "ccode", "warday", "start", "stop", "finalobs", "subjects",
-)  # fmt: skip
+CONSTANT = "_cons"
 
 
 @dataclass(frozen=True)
@@ -28,16 +25,22 @@ class ModelSpec:
     ----------
     key, label, group
         Name in files, column head, spanning head.
-    failure, covariates
-        Outcome and right-hand side.
+    failure
+        Outcome of a hazard model; "" for a regression of rows.
+    outcome
+        Outcome of a regression of rows; "" for a hazard model.
+    covariates, strata
+        Right-hand side.
     sample
-        Comparisons that keep a row.
+        Comparisons that keep a row: all must hold.
+    censor
+        Comparisons; where any holds the failure does not count.
     coding
         Coding rule of every variable the model uses, the subjects' included.
     choices
         Those of them that depart from the article's, as the file gives them.
-    estimator, ties, errors
-        How it is estimated.
+    estimator, ties, discrete, errors
+        How it is estimated; ``ties`` is "" and ``discrete`` None where they play no part.
     place
         Where it stands in its file.
     """
@@ -46,12 +49,16 @@ class ModelSpec:
     label: str
     group: str
     failure: str
+    outcome: str
     covariates: tuple[str, ...]
+    strata: tuple[str, ...]
     sample: tuple[Expression, ...]
+    censor: tuple[Expression, ...]
     coding: Mapping[str, Rule]
     choices: Mapping[str, Any]
     estimator: str
     ties: str
+    discrete: Discrete | None
     errors: Errors
     place: str
 
@@ -63,15 +70,46 @@ class ModelSpec:
     @property
     def variables(self) -> list[str]:
         """Every column the model needs."""
-        return list(dict.fromkeys([*self.estimation_columns, *(name for e in self.sample for name in e.names)]))
+        tested = [name for e in (*self.sample, *self.censor) for name in e.names]
+        return list(dict.fromkeys([*self.estimation_columns, *tested]))
 
     @property
     def estimation_columns(self) -> list[str]:
-        """Columns whose missing values leave a row out: outcome, covariates, cluster."""
-        names = [self.failure, *self.covariates]
+        """Columns whose missing values leave a row out: outcome, covariates, strata, cluster."""
+        return list(dict.fromkeys([self.failure or self.outcome, *self.row_columns]))
+
+    @property
+    def row_columns(self) -> list[str]:
+        """The same without the outcome."""
+        names = [*self.covariates, *self.strata]
         if self.errors.type == "cluster":
             names.append(self.errors.by)
         return list(dict.fromkeys(names))
+
+    @property
+    def is_cox(self) -> bool:
+        """Whether it is a Cox model."""
+        return self.estimator == "cox"
+
+    @property
+    def estimator_name(self) -> str:
+        """Name in ``models.csv``: cox, probit (of rows), discrete_logit (a hazard), ..."""
+        return self.estimator if self.is_cox or self.discrete is None else f"discrete_{self.estimator}"
+
+    @property
+    def has_constant(self) -> bool:
+        """Whether an intercept ``_cons`` stands among its terms."""
+        return not self.is_cox
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Terms that a table may name, in their order; duration terms of discrete time are not listed."""
+        return (*self.covariates, CONSTANT) if self.has_constant else self.covariates
+
+    @property
+    def formula(self) -> str:
+        """Right-hand side of the model's formula."""
+        return " + ".join([*self.covariates, *(f"strata({name})" for name in self.strata)])
 
 
 class ModelReader:
@@ -81,15 +119,19 @@ class ModelReader:
     ----------
     file
         The parsed file, for places.
-    k
-        Position of the entry.
+    at
+        Key path of the entry: ``("models", 0)``.
     entry, defaults
         The entry and the file's defaults.
+    vocabulary
+        What its names may be.
     """
 
-    def __init__(self, file: YamlFile, k: int, entry: ModelEntry, defaults: ModelDefaults) -> None:
-        self.file, self.k, self.entry, self.defaults = file, k, entry, defaults
-        self.choices = {**(defaults.coding or {}), **(entry.coding or {})}
+    def __init__(
+        self, file: YamlFile, at: Path_, entry: ModelEntry, defaults: ModelDefaults, vocabulary: Vocabulary
+    ) -> None:
+        self.file, self.at, self.entry, self.defaults, self.names = file, at, entry, defaults, vocabulary
+        self.choices = choices_of(entry, defaults)
 
     def read(self) -> ModelSpec:
         """Return the model.
@@ -97,27 +139,38 @@ class ModelReader:
         Raises
         ------
         SpecError
-            On a name that does not exist, a covariate twice, a filter that is none.
+            On a name that does not exist, a covariate twice, a filter that is none, an option that
+            its estimator does not know.
         """
-        failure, rule = self._failure()
-        covariates = self._covariates()
-        sample = self._sample()
+        estimator = self._chosen("estimator") or "cox"
+        failure, outcome = self._outcome(estimator)
+        covariates = self._covariates(failure or outcome)
+        strata = self._strata(estimator, covariates, failure)
+        sample, censor = self._filters("sample"), self._filters("censor")
+        if censor and outcome:
+            raise self._refused("censor", "no 'censor' in a regression of rows: it has no failure to set to 0")
         errors = self._errors()
-        used = {failure, "subjects", *covariates, *(name for e in sample for name in e.names), errors.by} - set(KEYS)
-        coding = {name: self._rule(name) for name in sorted(used)} | {failure: rule}
-        for name in self.choices:
-            self._rule(name)
+        named = (*sample, *censor)
+        used = {failure or outcome, *covariates, *strata, *(name for e in named for name in e.names)}
+        if errors.type == "cluster":
+            used.add(errors.by)
+        coding = self.names.rules([*used, *self.choices])
+        used.add("subjects")
         return ModelSpec(
             key=self.entry.key,
             label=self.entry.label or self.entry.key,
             group=self.entry.group or "",
             failure=failure,
+            outcome=outcome,
             covariates=tuple(covariates),
+            strata=tuple(strata),
             sample=sample,
-            coding=MappingProxyType(coding),
+            censor=censor,
+            coding=MappingProxyType({name: rule for name, rule in coding.items() if name in used}),
             choices=MappingProxyType({name: choice for name, choice in self.choices.items() if name in used}),
-            estimator=self._chosen("estimator") or "cox",
-            ties=self._chosen("ties") or "breslow",
+            estimator=estimator,
+            ties=self._ties(estimator),
+            discrete=self._discrete(estimator, outcome),
             errors=errors,
             place=self._place(),
         )
@@ -127,28 +180,51 @@ class ModelReader:
         return getattr(self.defaults, name) if own is None else own
 
     def _place(self, *path: str | int) -> str:
-        return self.file.place(("models", self.k, *path))
+        return self.file.place((*self.at, *path))
 
     def _path(self, name: str, *more: str | int) -> Path_:
         """Return where the file gives a value that may stand in the entry or in the defaults."""
         inherited = getattr(self.entry, name) is None and getattr(self.defaults, name) is not None
-        return ("defaults", name, *more) if inherited else ("models", self.k, name, *more)
+        return ("defaults", name, *more) if inherited else (*self.at, name, *more)
 
-    def _failure(self) -> tuple[str, Rule]:
-        failure = self._chosen("failure")
+    def _refused(self, name: str, expected: str) -> SpecError:
+        return SpecError(self.file.place(self._path(name)), expected, "one")
+
+    def _outcome(self, estimator: str) -> tuple[str, str]:
+        """Return failure and outcome, one of them ""; an entry's own takes the place of the default one."""
+        failure, outcome = self.entry.failure, self.entry.outcome
+        if failure is None and outcome is None:
+            failure, outcome = self.defaults.failure, self.defaults.outcome
+        if failure is not None and outcome is not None:
+            raise self._refused("outcome", "either 'failure' (a hazard) or 'outcome' (a regression of rows)")
+        if outcome is not None:
+            place = self.file.place(self._path("outcome"))
+            if estimator == "cox":
+                hint = "Did you mean 'failure'? Or choose estimator: probit, logit or cloglog"
+                raise SpecError(place, "no 'outcome' in a Cox model", shown(outcome), hint)
+            self.names.check(outcome, place)
+            return "", outcome
         if failure is None:
-            raise SpecError(self._place(), "a key 'failure'", "none, neither here nor in defaults")
-        known = failure in self.choices or load_rules().default_for(failure) is not None
-        rule = self._rule(failure) if known else None
-        if rule is not None and rule.method == "exits":
-            return failure, rule
-        if rule is not None and failure in self.choices:
-            raise SpecError(self._coding_place(failure), "a rule that codes an outcome", shown(rule.name))
-        outcomes = [name for name, rule in resolve_rules(default_variables()).items() if rule.method == "exits"]
-        place = self.file.place(self._path("failure"))
-        raise SpecError(place, one_of(outcomes), shown(failure), nearest(failure, outcomes))
+            expected = "a key 'failure'" if estimator == "cox" else "a key 'failure' or 'outcome'"
+            raise SpecError(self._place(), expected, "none, neither here nor in defaults")
+        self.names.check_failure(failure, self.file.place(self._path("failure")))
+        return failure, ""
 
-    def _covariates(self) -> list[str]:
+    def _ties(self, estimator: str) -> str:
+        if estimator == "cox":
+            return self._chosen("ties") or "breslow"
+        if self.entry.ties is not None:
+            raise self._refused("ties", "'ties' in a Cox model alone")
+        return ""
+
+    def _discrete(self, estimator: str, outcome: str) -> Discrete | None:
+        if estimator != "cox" and not outcome:
+            return self._chosen("discrete") or Discrete()
+        if self.entry.discrete is not None:
+            raise self._refused("discrete", "'discrete' with a failure and the estimator logit, cloglog or probit")
+        return None
+
+    def _covariates(self, outcome: str) -> list[str]:
         base = self._chosen("covariates")
         if base is None and not self.entry.add:
             raise SpecError(self._place(), "a key 'covariates'", "none, neither here nor in defaults")
@@ -162,13 +238,27 @@ class ModelReader:
             result.remove(name)
         result += self.entry.add or []
         for name in result:
+            place = self.file.place(self._where(name))
             if result.count(name) > 1:
-                raise SpecError(self.file.place(self._where(name)), "each covariate once", f"{shown(name)} twice")
+                raise SpecError(place, "each covariate once", f"{shown(name)} twice")
+            if name == outcome:
+                raise SpecError(place, "a covariate", f"the outcome {shown(name)}")
         if not result:
             raise SpecError(self._place(), "at least one covariate", "none")
         for name in result:
-            self._check_covariate(name, self.file.place(self._where(name)))
+            self.names.check_covariate(name, self.file.place(self._where(name)))
         return result
+
+    def _strata(self, estimator: str, covariates: Sequence[str], failure: str) -> list[str]:
+        strata = self._chosen("strata") or []
+        if strata and estimator != "cox":
+            raise self._refused("strata", "'strata' in a Cox model alone")
+        for n, name in enumerate(strata):
+            place = self.file.place(self._path("strata", n))
+            self.names.check(name, place)
+            if name in covariates or name == failure or name in strata[:n]:
+                raise SpecError(place, "a variable not yet in the model", shown(name))
+        return strata
 
     def _must_be_in(self, name: str, covariates: list[str], *path: str | int) -> None:
         if name not in covariates:
@@ -176,7 +266,7 @@ class ModelReader:
 
     def _where(self, covariate: str) -> Path_:
         """Return where the file names a covariate."""
-        entry, inside = self.entry, ("models", self.k)
+        entry, inside = self.entry, self.at
         if covariate in (entry.add or []):
             return (*inside, "add", (entry.add or []).index(covariate))
         for old, new in (entry.replace or {}).items():
@@ -185,55 +275,45 @@ class ModelReader:
         listed = self._chosen("covariates") or []
         return self._path("covariates", len(listed) - 1 - listed[::-1].index(covariate))
 
-    def _sample(self) -> tuple[Expression, ...]:
-        sample = []
-        for n, text in enumerate(self._chosen("sample") or []):
-            place = self.file.place(self._path("sample", n))
+    def _filters(self, key: str) -> tuple[Expression, ...]:
+        filters = []
+        for n, text in enumerate(self._chosen(key) or []):
+            place = self.file.place(self._path(key, n))
             expression = Expression(text, place)
             for name in expression.names:
-                self._check_known(name, place)
-            # Every column of the panel is a number.
-            expression.check_columns(dict.fromkeys(expression.names, NUMBER))
-            sample.append(expression)
-        return tuple(sample)
+                self.names.check(name, place)
+            expression.check_columns(self.names.kinds(expression.names))
+            filters.append(expression)
+        return tuple(filters)
 
     def _errors(self) -> Errors:
         """Return the errors: what the entry leaves out holds as in the defaults."""
         base, own = self.defaults.errors or Errors(), self.entry.errors
         errors = base if own is None else base.model_copy(update=own.model_dump(exclude_unset=True))
-        if errors.type == "cluster":
-            given = own is not None and "by" in own.model_fields_set
-            path = ("models", self.k, "errors", "by") if given else self._path("errors", "by")
-            self._check_known(errors.by, self.file.place(path))
-        else:
-            errors = errors.model_copy(update={"by": "coalid"})
+        given = {*(own.model_fields_set if own else ()), *base.model_fields_set}
+        if self.names.cluster is None and "by" not in given:
+            # A data file of one's own has no cluster until one is named.
+            if errors.type == "cluster" and "type" in given:
+                place = self.file.place(self._path("errors"))
+                raise SpecError(place, "a key 'by': the column that names the cluster", "none")
+            return errors.model_copy(update={"type": "model"})
+        if errors.type == "model":
+            return errors.model_copy(update={"by": self.names.cluster or errors.by})
+        mine = own is not None and "by" in own.model_fields_set
+        path = (*self.at, "errors", "by") if mine else self._path("errors", "by")
+        self.names.check(errors.by, self.file.place(path))
         return errors
 
-    def _check_known(self, name: str, place: str, keys: Sequence[str] = KEYS) -> None:
-        known = name in KEYS or name in self.choices or load_rules().default_for(name) is not None
-        if not known or name == "subjects":
-            raise load_rules().unknown_variable(name, place, [*keys, *self.choices])
 
-    def _rule(self, name: str) -> Rule:
-        if name not in self.choices:
-            return resolve_rules([name])[name]
-        place = self._coding_place(name)
-        if name in KEYS:
-            raise SpecError(place, "a variable that rules code", shown(name))
-        rule = load_rules().resolve(name, self.choices[name], place)
-        if (rule.method == "subjects") != (name == "subjects"):
-            raise SpecError(place, "a rule that codes this kind of variable", shown(rule.name))
-        return rule
+def choices_of(entry: ModelEntry, defaults: ModelDefaults) -> dict[str, Any]:
+    """Return the coding choices of a model: its own over the file's."""
+    return {**(defaults.coding or {}), **(entry.coding or {})}
 
-    def _coding_place(self, name: str) -> str:
-        own = name in (self.entry.coding or {})
-        return self._place("coding", name) if own else self.file.place(("defaults", "coding", name))
 
-    def _check_covariate(self, name: str, place: str) -> None:
-        if name in _NOT_COVARIATES:
-            raise SpecError(place, "a variable, not a key of the panel", shown(name))
-        self._check_known(name, place, [key for key in KEYS if key not in _NOT_COVARIATES])
-        if name not in KEYS and self._rule(name).method == "exits":
-            if name in self.choices:
-                place = self._coding_place(name)
-            raise SpecError(place, "a covariate", f"the outcome {shown(name)}")
+def places_of(file: YamlFile, at: Path_, entry: ModelEntry, defaults: ModelDefaults) -> dict[str, str]:
+    """Return where each of these choices stands."""
+    own = entry.coding or {}
+    return {
+        name: file.place((*at, "coding", name) if name in own else ("defaults", "coding", name))
+        for name in choices_of(entry, defaults)
+    }

@@ -49,11 +49,16 @@ RuleChoice = str | dict[str, Parameter]
 Statistic = Literal["n_obs", "n_subject", "n_event", "n_cluster", "loglik"]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """Keys that a file may use: no others, no conversions, no changes afterwards."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class Errors(_Strict):
+_Strict = Strict
+
+
+class Errors(Strict):
     """How standard errors are computed."""
 
     type: Literal["cluster", "model"] = Field("cluster", description="cluster = sandwich; model = inverse information")
@@ -61,10 +66,34 @@ class Errors(_Strict):
     correction: Literal["stata", "none"] = Field("stata", description="stata = G/(G-1); none = R's convention")
 
 
-class ModelDefaults(_Strict):
+Estimator = Literal["cox", "logit", "cloglog", "probit"]
+Ties = Literal["breslow", "efron", "exact"]
+Period = Literal["day", "week", "month", "year"]
+Duration = Literal["constant", "linear", "log", "cubic", "ns", "rcs", "dummies"]
+
+
+class Discrete(Strict):
+    """How a discrete-time hazard model (estimator logit, cloglog or probit with a failure) is built."""
+
+    period: Period = Field("month", description="Length of a period")
+    baseline: Duration = Field("cubic", description="Duration dependence; cubic = t, t2, t3")
+    df: int | None = Field(None, ge=1, le=20, description="Degrees of freedom of ns and rcs")
+    divisor: float = Field(100.0, gt=0, description="cubic uses t / divisor")
+    covariates: Literal["start", "end", "mean"] = Field("start", description="Values taken in each period")
+
+
+class ModelDefaults(Strict):
     """What holds for every model of the file unless the model says otherwise."""
 
-    failure: Name | None = Field(None, description="Outcome, 1 on the day of the event: withdraw, volunt")
+    failure: Name | None = Field(
+        None, description="Outcome of a hazard model, 1 on the day of the event: withdraw, volunt"
+    )
+    outcome: Name | None = Field(
+        None, description="Outcome (0 or 1) of a probit, logit or cloglog of rows, not of a hazard"
+    )
+    censor: list[Filter] | None = Field(
+        None, description="Comparisons; where any of them holds the event does not count (the failure is set to 0)"
+    )
     covariates: list[Name] | None = Field(None, description="Variables on the right-hand side, in order")
     sample: list[Filter] | None = Field(
         None,
@@ -74,8 +103,12 @@ class ModelDefaults(_Strict):
     coding: dict[Coded, RuleChoice] | None = Field(
         None, description="Coding rules that depart from the article's: variable -> rule name or parameters"
     )
-    estimator: Literal["cox"] | None = Field(None, description="Estimator; cox by default")
-    ties: Literal["breslow", "efron"] | None = Field(None, description="Tied events; breslow (Stata's) by default")
+    estimator: Estimator | None = Field(
+        None, description="cox (the default); with a failure, logit, cloglog and probit are discrete-time hazards"
+    )
+    ties: Ties | None = Field(None, description="Tied events in a Cox model; breslow (Stata's) by default")
+    strata: list[Name] | None = Field(None, description="Variables that divide a Cox model into strata")
+    discrete: Discrete | None = Field(None, description="Periods and duration dependence in discrete time")
     errors: Errors | None = Field(None, description="Standard errors; by default clustered on coalid, as Stata does")
 
 
@@ -90,22 +123,36 @@ class ModelEntry(ModelDefaults):
     replace: dict[Name, Name] | None = Field(None, description="Default covariate -> variable in its place")
 
 
-class Layout(_Strict):
+class Layout(Strict):
     """How the table and the figure look."""
 
     order: list[Name] | None = Field(None, description="Order of the rows; by default that of first appearance")
     stats: list[Statistic] | None = Field(None, description="Statistics in the foot of the table")
     note: Text | None = Field(None, description="A sentence added to the note")
     omit_from_figure: list[Name] | None = Field(None, description="Terms left out of the coefficient plot")
+    diagnostics: bool = Field(True, description="Whether a table of diagnostics is made for the Cox models")
 
 
-class SpecFile(_Strict):
+class OwnData(Strict):
+    """A data file of one's own: one row an episode (start, stop], or one row a subject."""
+
+    file: Text = Field(description="Path of a .csv, .dta or .parquet file, from the folder of this specification")
+    id: Name | None = Field(None, description="Column that names the subject; needed with several rows a subject")
+    start: Name | None = Field(None, description="Column with the beginning of the episode")
+    stop: Name | None = Field(None, description="Column with the end of the episode")
+    time: Name | None = Field(None, description="Column with the duration, in place of start and stop")
+    note: Text | None = Field(None, description="What the data are, for the tables' notes")
+
+
+class SpecFile(Strict):
     """A specification: one table of models, its labels and its layout."""
 
     table: Table = Field(description="Name of the table; output files bear it")
     title: Text = Field(description="Title of the table")
     description: Text | None = Field(None, description="What the table is for")
-    data: Literal["auto", "record"] | None = Field(None, description="Data source; auto by default")
+    data: Literal["auto", "record", "archive"] | OwnData | None = Field(
+        None, description="Data source; auto (the default) takes the author's file when it is at hand, else the record"
+    )
     defaults: ModelDefaults | None = Field(None, description="What holds for every model")
     models: list[ModelEntry] = Field(min_length=1, description="The models, one a column")
     labels: dict[Name, Label] | None = Field(None, description="Names of variables in tables and figures")
@@ -125,8 +172,9 @@ def json_schema() -> dict[str, Any]:
     choice = _offer_rules(schema, list(book.rules), book.describe_variables())
     for part in ("ModelDefaults", "ModelEntry"):
         fields = schema["$defs"][part]["properties"]
-        fields["failure"]["anyOf"][0] = {"$ref": "#/$defs/Variable"}
-        for list_of_names in {"covariates", "add", "drop"} & fields.keys():
+        for outcome in ("failure", "outcome"):
+            fields[outcome]["anyOf"][0] = {"$ref": "#/$defs/Variable"}
+        for list_of_names in {"covariates", "add", "drop", "strata"} & fields.keys():
             fields[list_of_names]["anyOf"][0]["items"] = {"$ref": "#/$defs/Variable"}
     definitions = schema.pop("$defs") | {"RuleChoice": choice, "Variable": variable}
     head = {

@@ -1,0 +1,320 @@
+"""Where a model's rows come from: the record, the author's file, or a data file of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from coalition_exit.archive.fetch import archive_path
+from coalition_exit.archive.files import DataFile
+from coalition_exit.archive.read import ArchiveFile, missing_variables, read_archive
+from coalition_exit.archive.stata import ID, declare, estimation_rows, left_out
+from coalition_exit.coding.expressions import Expression
+from coalition_exit.errors import DataError, FitError, nearest, one_of, shown
+from coalition_exit.panel.build import build_panel
+from coalition_exit.record.loading import Record, load_record, record_folder
+from coalition_exit.specs.loading import Spec, TableData
+from coalition_exit.specs.models import ModelSpec
+from coalition_exit.specs.vocabulary import own_file
+from coalition_exit.survival.data.stset_report import Stset
+
+SOURCES = ("auto", "record", "archive")
+_FETCH = "coalition-exit data fetch gets it, or --data PATH names a file with its variables"
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The rows a model is estimated on.
+
+    Attributes
+    ----------
+    frame : DataFrame
+        Complete rows of the sample.
+    response : str
+        Left side of the formula.
+    event : str
+        Column with the event, 0 or 1.
+    id : str or None
+        Column that names the subject.
+    n_dropped : int
+        Rows of the sample left out for missing values.
+    notes : tuple of str
+        What a reader of the table should know; phrases.
+    """
+
+    frame: pd.DataFrame
+    response: str
+    event: str
+    id: str | None
+    n_dropped: int
+    notes: tuple[str, ...] = ()
+
+
+class Source(Protocol):
+    """A data source."""
+
+    @property
+    def name(self) -> str:
+        """Return "record", "archive", or a path."""
+
+    @property
+    def note(self) -> str:
+        """Return what the data are, in a phrase for the tables' notes."""
+
+    @property
+    def sha256(self) -> str:
+        """Return the hash of what was read."""
+
+    def rows(self, model: ModelSpec) -> Rows:
+        """Return the rows of a model.
+
+        Raises
+        ------
+        FitError
+            When the data have not what the model needs; the reason goes into the model's row.
+        """
+
+    def frame(self, variables: Sequence[str], coding: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """Return all rows of the data with at least these columns.
+
+        Raises
+        ------
+        DataError
+            When there is no such column.
+        """
+
+    def name_group(self, by: str, code: Any) -> str:
+        """Return what a cluster is called."""
+
+
+@dataclass(frozen=True, eq=False)
+class RecordSource:
+    """The panel that the coding rules make of a record."""
+
+    record: Record
+    _panels: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False)
+
+    @property
+    def name(self) -> str:
+        return "record" if Path(self.record.folder) == record_folder() else self.record.folder
+
+    @property
+    def sha256(self) -> str:
+        return self.record.sha256
+
+    @property
+    def note(self) -> str:
+        whose = "the package's coded record" if self.name == "record" else f"a record in {Path(self.name).name}"
+        return f"{whose} ({self.record.status}), SHA-256 {self.sha256[:12]}"
+
+    def rows(self, model: ModelSpec) -> Rows:
+        panel = self.frame([name for name in model.variables if name in model.coding], model.choices)
+        outcome = model.failure or model.outcome
+        if model.censor:
+            panel = panel.assign(**{outcome: panel[outcome].mask(_any(panel, model.censor), 0)})
+        keep = np.ones(len(panel), dtype=bool)
+        for expression in model.sample:
+            keep &= expression.evaluate(panel)
+        chosen = panel.loc[keep]
+        complete = chosen[model.estimation_columns].notna().all(axis=1)
+        response = f"Surv(start, stop, {model.failure})" if model.failure else model.outcome
+        return Rows(chosen.loc[complete], response, outcome, "idvar", int((~complete).sum()))
+
+    def frame(self, variables: Sequence[str], coding: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        key = repr((sorted(variables), sorted((coding or {}).items(), key=repr)))
+        if key not in self._panels:
+            if len(self._panels) > 3:
+                # The oldest goes; neighbouring models of a table share a panel more often than distant ones.
+                del self._panels[next(iter(self._panels))]
+            self._panels[key] = build_panel(self.record, variables=list(variables), coding=coding)
+        return self._panels[key]
+
+    def name_group(self, by: str, code: Any) -> str:
+        if by not in ("coalid", "warnum", "ccode"):
+            return f"{by} {code}"
+        number = int(code)
+        if by == "ccode":
+            return _look_up(self.record["states"], "ccode", number, "name") or str(number)
+        war = number // 10 if by == "coalid" else number
+        name = _look_up(self.record["wars"], "warnum", war, "name") or f"war {war}"
+        return f"{name}, side {number % 10}" if by == "coalid" else name
+
+
+def _look_up(table: pd.DataFrame, key: str, value: int, column: str) -> str:
+    found = table.loc[table[key].astype(int) == value, column]
+    return str(found.iloc[0]) if len(found) else ""
+
+
+def _any(frame: pd.DataFrame, conditions: Sequence[Expression]) -> np.ndarray[Any, Any]:
+    return np.logical_or.reduce([expression.evaluate(frame) for expression in conditions])
+
+
+@dataclass(frozen=True, eq=False)
+class ArchiveSource:
+    """The author's file, or any file with its variables, read as Stata would."""
+
+    file: ArchiveFile
+    name: str
+    _declared: dict[tuple[str, ...], Stset] = field(default_factory=dict, repr=False)
+
+    @property
+    def sha256(self) -> str:
+        return self.file.sha256
+
+    @property
+    def note(self) -> str:
+        whose = "the author's deposited file " if self.name == "archive" else ""
+        return f"{whose}{self.file.note}"
+
+    def rows(self, model: ModelSpec) -> Rows:
+        self._check(model)
+        if model.outcome:
+            used = estimation_rows(self.file.frame, model.estimation_columns, model.sample)
+            return Rows(used.frame, model.outcome, model.outcome, ID, used.n_dropped, _unknown(used.n_unknown))
+        key = (model.failure, *(expression.text for expression in model.censor))
+        if key not in self._declared:
+            self._declared[key] = declare(self.file.frame, model.failure, model.censor)
+        declared = self._declared[key]
+        used = estimation_rows(declared.data, model.row_columns, model.sample)
+        said = left_out(declared)
+        notes = (*((said,) if said else ()), *_unknown(used.n_unknown))
+        return Rows(used.frame, "Surv(_t0, _t, _d)", "_d", ID, used.n_dropped, notes)
+
+    def _check(self, model: ModelSpec) -> None:
+        if model.choices:
+            names = ", ".join(model.choices)
+            reason = f"coding rules ({names}) need the facts of the record: run it with --data record"
+            raise FitError("needs_record", reason)
+        lacking = missing_variables(self.file.frame, {model.key: [*model.variables, ID, *self._time(model)]})
+        if lacking:
+            raise FitError("missing_variable", lacking.reason(model.key))
+
+    def _time(self, model: ModelSpec) -> list[str]:
+        return ["warday"] if model.failure else []
+
+    def frame(self, variables: Sequence[str], coding: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        if coding:
+            raise DataError(self.name, "no coding rules: they need the facts of the record", ", ".join(coding))
+        for name in variables:
+            if name not in self.file.frame.columns:
+                columns = [str(column) for column in self.file.frame.columns]
+                raise DataError(str(self.file.path), f"a variable {name}", "none", nearest(name, columns))
+        return self.file.frame
+
+    def name_group(self, by: str, code: Any) -> str:
+        return f"{by} {code:g}" if isinstance(code, float) else f"{by} {code}"
+
+
+def _unknown(n: int) -> tuple[str, ...]:
+    said = f"{n:,} rows kept whose value in a condition is missing, as Stata does (missing is larger than any number)"
+    return (said,) if n else ()
+
+
+@dataclass(frozen=True, eq=False)
+class TableSource:
+    """A data file that a specification names."""
+
+    data: TableData
+    file: DataFile
+
+    @property
+    def name(self) -> str:
+        return self.file.path.name
+
+    @property
+    def sha256(self) -> str:
+        return self.file.sha256
+
+    @property
+    def note(self) -> str:
+        said = f"{self.data.note}; " if self.data.note else ""
+        return f"{said}{self.name} ({self.file.format}, {len(self.file.frame):,} rows), SHA-256 {self.sha256[:12]}"
+
+    def rows(self, model: ModelSpec) -> Rows:
+        frame, outcome = self.file.frame, model.failure or model.outcome
+        if model.censor:
+            frame = frame.assign(**{outcome: frame[outcome].mask(_any(frame, model.censor), 0)})
+        keep = np.ones(len(frame), dtype=bool)
+        for expression in model.sample:
+            keep &= expression.evaluate(frame)
+        chosen = frame.loc[keep]
+        complete = chosen[list({*model.estimation_columns, *self.data.timing})].notna().all(axis=1)
+        data = self.data
+        clock = data.time or f"{data.start}, {data.stop}"
+        response = f"Surv({clock}, {model.failure})" if model.failure else model.outcome
+        return Rows(chosen.loc[complete], response, outcome, data.id or None, int((~complete).sum()))
+
+    def frame(self, variables: Sequence[str], coding: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        columns = [str(column) for column in self.file.frame.columns]
+        for name in variables:
+            if name not in columns:
+                raise DataError(str(self.file.path), one_of(columns), shown(name), nearest(name, columns))
+        return self.file.frame
+
+    def name_group(self, by: str, code: Any) -> str:
+        return f"{by} {code:g}" if isinstance(code, float) else f"{by} {code}"
+
+
+class Sources:
+    """Opens the data source of each specification; every file is read once.
+
+    Parameters
+    ----------
+    data
+        What the user asked for: "auto", "record", "archive", the path of a file with the archive's
+        variables, or a folder with a record's tables.
+    record
+        A record already loaded.
+
+    Raises
+    ------
+    InputError
+        When there is no such source, or it cannot be read.
+    """
+
+    def __init__(self, data: str = "auto", record: Record | None = None) -> None:
+        self.asked = data
+        self._record = RecordSource(record) if record is not None else None
+        self._archives: dict[str, ArchiveSource] = {}
+        if data not in SOURCES:
+            path = Path(data)
+            if path.is_dir():
+                self._record = RecordSource(load_record(data))
+                self.asked = "record"
+            elif path.is_file() or path.suffix:
+                self._archives[data] = ArchiveSource(read_archive(path), data)
+            else:
+                expected = f"{one_of(SOURCES)}, a file with the archive's variables, or a folder with a record's tables"
+                raise DataError("data", expected, shown(data), nearest(data, SOURCES))
+        if data == "archive":
+            self._archive()
+
+    def for_spec(self, spec: Spec) -> Source:
+        """Return the source of a specification: what the user asked for, else what the file says."""
+        if isinstance(spec.data, TableData):
+            return TableSource(spec.data, own_file(spec.data.path, spec.path))
+        asked = spec.data if self.asked == "auto" else self.asked
+        if asked == "auto":
+            # Coding rules need facts that the author's file does not have.
+            recoded = any(model.choices for model in spec.models)
+            asked = "archive" if archive_path().is_file() and not recoded else "record"
+        if asked == "archive":
+            return self._archive()
+        if asked != "record":
+            return self._archives[asked]
+        if self._record is None:
+            self._record = RecordSource(load_record())
+        return self._record
+
+    def _archive(self) -> ArchiveSource:
+        if "archive" not in self._archives:
+            path = archive_path()
+            if not path.is_file():
+                raise DataError("data", f"the author's file {path.name}", f"none in {path.parent}", _FETCH)
+            self._archives["archive"] = ArchiveSource(read_archive(path), "archive")
+        return self._archives["archive"]
