@@ -14,14 +14,15 @@ import click
 import pytest
 import yaml
 
-from coalition_exit import __version__, commands
+from coalition_exit import __version__
 from coalition_exit.cli import cli, main
 from coalition_exit.coding.rules import load_rules
+from coalition_exit.commands import exhibits, new
 from coalition_exit.errors import EXIT_BAD_INPUT, EXIT_DONE
 from coalition_exit.record.codebook import load_codebook
 from coalition_exit.report.layout import TableLayout
+from coalition_exit.specs.json_schema import schema_path
 from coalition_exit.specs.loading import load_spec
-from coalition_exit.specs.schema import schema_path
 
 GOOD = "table: t\ntitle: Ein Titel\nmodels:\n  - {key: a, label: Größe, failure: withdraw, covariates: [foverlap, ctrend60]}\n"
 Capture = pytest.CaptureFixture[str]
@@ -90,7 +91,7 @@ def test_version(capsys: Capture) -> None:
         (["rum"], "got 'rum'. Did you mean 'run'?"),
         (
             ["data", "chekc"],
-            "coalition-exit data: expected one of describe, check, export, got 'chekc'. Did you mean 'check'?",
+            "coalition-exit data: expected one of describe, check, fetch, export, got 'chekc'. Did you mean 'check'?",
         ),
         (["--foo"], "--foo"),
         (["run"], "Missing argument 'SPEC...'"),
@@ -98,14 +99,13 @@ def test_version(capsys: Capture) -> None:
         (["run", "good.yaml", "--out"], "--out"),
         (
             ["run", "good.yaml", "--data", "archve"],
-            "data: expected one of auto, record, or a folder with a record's tables, got 'archve'",
+            "data: expected one of auto, record, archive, a file with the archive's variables, or a folder with a record's tables, got 'archve'",
         ),
         (
             ["run", "good"],
             "got no such file. Did you mean good.yaml?",
         ),
         (["run", "article/tabel1"], "Did you mean 'article/table1'?"),
-        (["run", "."], "got a folder"),
         (
             ["run", "nowhere.yaml"],
             "nowhere.yaml: expected a readable specification file, got no such file or directory",
@@ -246,7 +246,7 @@ def test_new_writes_a_file_that_is_valid_at_once(name: str, file: str, table: st
 
 @pytest.mark.parametrize("stem", ["con", "NUL", "lpt1"])
 def test_new_gives_no_table_a_name_that_windows_keeps(stem: str) -> None:
-    key = commands._table_key(stem)
+    key = new._table_key(stem)
     assert key == f"table-{stem}"
     assert load_spec(GOOD.replace("table: t", f"table: {key}").encode()).table == key
 
@@ -273,7 +273,7 @@ def test_ctrl_c_stops_without_a_trace(here: Path, capsys: Capture, monkeypatch: 
     def interrupt(*_: object, **__: object) -> list[TableLayout]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "write_output", interrupt)
+    monkeypatch.setattr(exhibits, "write_output", interrupt)
     assert call("run", "good.yaml", "--out", "out") == 130
     assert capsys.readouterr().err.strip() == "Stopped."
     assert not (here / "out").exists()
@@ -283,7 +283,7 @@ def test_a_bug_is_not_hidden(here: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     def bug(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(commands, "run_spec", bug)
+    monkeypatch.setattr(exhibits, "run_on", bug)
     with pytest.raises(ZeroDivisionError):
         main(["run", "good.yaml", "--out", "out"])
     assert not (here / "out").exists()
@@ -318,7 +318,7 @@ def test_an_interrupt_in_mid_run_leaves_nothing(here: Path, capsys: Capture, mon
     def interrupted(*_: object) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(commands, "run_spec", interrupted)
+    monkeypatch.setattr(exhibits, "run_on", interrupted)
     assert call("run", "good.yaml", "--out", "out") == 130
     assert capsys.readouterr().err.strip() == "Stopped."
     assert sorted(p.name for p in here.iterdir()) == ["good.yaml"]

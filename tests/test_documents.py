@@ -13,10 +13,15 @@ import pytest
 from click.testing import CliRunner
 
 from coalition_exit.cli import cli
-from coalition_exit.commands import replicate_specs
+from coalition_exit.commands import printed_cells, replicate_specs
+from coalition_exit.report.audit_cells import template
 from coalition_exit.report.coefplot import plot_data
-from coalition_exit.runner import RunResult, run_spec
-from coalition_exit.specs.loading import load_spec
+from coalition_exit.runner import RunResult, Sources, run_spec
+from coalition_exit.runner.crosstabs import CrosstabResult, run_crosstab
+from coalition_exit.runner.diagnostics import diagnose
+from coalition_exit.runner.figures import FigureResult, run_figure
+from coalition_exit.specs.exhibits import Crosstab, Figure
+from coalition_exit.specs.loading import Spec, load_spec
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,7 +29,20 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def results(record) -> list[RunResult]:
-    return [run_spec(spec, "record", record) for spec in replicate_specs()]
+    return [run_spec(spec, "record", record) for spec in replicate_specs() if isinstance(spec, Spec)]
+
+
+@pytest.fixture(scope="module")
+def exhibits(record) -> list[FigureResult | CrosstabResult]:
+    """The article's figures and cross-tabulations."""
+    source = Sources("record", record)
+    found: list[FigureResult | CrosstabResult] = []
+    for spec in replicate_specs():
+        if isinstance(spec, Figure):
+            found.append(run_figure(spec, source.for_spec(spec)))
+        elif isinstance(spec, Crosstab):
+            found.append(run_crosstab(spec, source.for_spec(spec)))
+    return found
 
 
 def _blocks(language: str) -> list[str]:
@@ -70,37 +88,60 @@ def test_readme_files_are_written(tmp_path: Path) -> None:
 
 
 def test_readmes_claims_hold(results: list[RunResult]) -> None:
-    estimates = pd.concat([r.estimates for r in results])
-    assert (estimates[estimates["term"] == "ctrend60"]["conf_low"] > 0).all()
+    estimates = pd.concat([r.estimates for r in results if all(m.is_cox for m in r.spec.models)])
+    worsening = estimates[estimates["term"] == "ctrend60"]
+    assert (worsening["conf_low"] > 0).all()
+    assert _quoted(README, r"interval excludes zero in all (\d+) Cox models") == len(worsening)
+    twins = pd.concat([r.estimates for r in results if all(m.discrete for m in r.spec.models)])
+    assert (twins[twins["term"] == "ctrend60"]["conf_low"] > 0).all()
     own = estimates[estimates["term"] == "otrend60"]
     assert ((own["estimate"] > 0) & (own["conf_low"] < 0)).all()
     front = estimates[estimates["term"] == "foverlap"]
-    assert (front["estimate"] < 0).all()
+    assert _quoted(README, r"less abandonment in (\d+) of") == (front["estimate"] < 0).sum()
+    assert _quoted(README, r"less abandonment in \d+ of (\d+)") == len(front)
     assert ((front["conf_low"] < 0) & (front["conf_high"] > 0)).all()
 
 
-def test_expected_results_are_up_to_date(results: list[RunResult]) -> None:
-    for name in ("estimates", "models"):
-        ours = pd.concat([getattr(r, name) for r in results], ignore_index=True)
-        expected = pd.read_csv(ROOT / "replication" / "expected" / f"{name}.csv", keep_default_na=name != "models")
-        assert list(expected.columns) == list(ours.columns)
-        assert len(expected) == len(ours)
-        for column in ours.columns:
-            if ours[column].dtype == object:
-                assert list(ours[column]) == list(expected[column].astype(str))
+def test_expected_results_are_up_to_date(
+    results: list[RunResult], exhibits: list[FigureResult | CrosstabResult]
+) -> None:
+    ours = {name: pd.concat([getattr(r, name) for r in results], ignore_index=True) for name in ("estimates", "models")}
+    ours["diagnostics"] = pd.concat(
+        [diagnose(r) for r in results if r.spec.diagnostics and any(m.is_cox for m in r.spec.models)], ignore_index=True
+    )
+    ours |= {r.figure.table: r.data for r in exhibits if isinstance(r, FigureResult)}
+    cells = pd.concat([r.long for r in exhibits if isinstance(r, CrosstabResult)], ignore_index=True)
+    stored = pd.read_csv(ROOT / "replication" / "expected" / "crosstabs.csv")
+    pd.testing.assert_frame_equal(stored[list(cells.columns)], cells, rtol=1e-12)
+    for name, frame in ours.items():
+        stored = pd.read_csv(
+            ROOT / "replication" / "expected" / f"{name}.csv", keep_default_na=False, na_values=[""], dtype=str
+        )
+        assert list(stored.columns) == list(frame.columns), name
+        assert len(stored) == len(frame), name
+        for column in frame.columns:
+            if pd.api.types.is_numeric_dtype(frame[column]):
+                # Another processor or BLAS may differ in the last digits; p values of tests in more of them.
+                mine = frame[column].astype(float)
+                np.testing.assert_allclose(stored[column].astype(float), mine, rtol=1e-8, atol=1e-12, err_msg=name)
             else:
-                # Another processor or BLAS may differ in the last digits.
-                np.testing.assert_allclose(ours[column].astype(float), expected[column].astype(float), rtol=1e-9)
+                assert list(stored[column].fillna("")) == list(frame[column].fillna("").astype(str)), (name, column)
 
 
-def test_figures_are_up_to_date(results: list[RunResult]) -> None:
+def test_figures_are_up_to_date(results: list[RunResult], exhibits: list[FigureResult | CrosstabResult]) -> None:
+    figures = [r.figure.table for r in exhibits if isinstance(r, FigureResult)]
+    for name in figures:
+        # The numbers are those of the expected results, which another test compares.
+        expected = (ROOT / "replication" / "expected" / f"{name}.csv").read_bytes()
+        assert (ROOT / "figures" / f"{name}.csv").read_bytes() == expected
     for result in results:
         shown = plot_data(result.spec, result.estimates)
         stored = pd.read_csv(ROOT / "figures" / f"{result.spec.table}.csv")
         assert list(stored["term_label"]) == list(shown["term_label"])
         np.testing.assert_allclose(stored["estimate"], shown["estimate"], rtol=1e-9)
+    for name in (*figures, *(r.spec.table for r in results)):
         for suffix in ("png", "pdf", "svg"):
-            assert (ROOT / "figures" / f"{result.spec.table}.{suffix}").stat().st_size > 1000
+            assert (ROOT / "figures" / f"{name}.{suffix}").stat().st_size > 1000
 
 
 def test_replication_page_is_up_to_date(results: list[RunResult]) -> None:
@@ -111,8 +152,11 @@ def test_replication_page_is_up_to_date(results: list[RunResult]) -> None:
     found.loader.exec_module(update)
     page = (ROOT / "replication" / "README.md").read_text(encoding="utf-8")
     models = pd.concat([r.models for r in results], ignore_index=True)
-    assert update.exhibits([r.spec for r in results], models) in page
+    specs = replicate_specs()
+    assert update.exhibits(specs, models) in page
     assert f"`{results[0].sha256}`" in page
+    stored = (ROOT / "replication" / "published_template.csv").read_bytes().decode("utf-8")
+    assert stored == template(printed_cells(specs, hazards_in_discrete_time=False))
 
 
 def test_lock_covers_what_the_package_needs_and_names_no_host() -> None:

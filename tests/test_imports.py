@@ -23,6 +23,8 @@ LAYERS = (
     "archive",
     "specs",
     "runner",
+    "multiverse",
+    "robustness",
     "report",
     "commands",
     "cli",

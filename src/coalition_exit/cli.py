@@ -9,7 +9,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -21,9 +21,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from coalition_exit.commands import Outcome
-    from coalition_exit.specs.loading import Spec
+    from coalition_exit.report.audit_cells import PrintedCell
+    from coalition_exit.specs.exhibits import Exhibit
 
-_SOURCES = "Data source: auto, record, or a folder with changed tables of the record."
+_SOURCES = (
+    "auto (the author's file when fetched, else the record), record, archive, a file with the archive's variables, or "
+    "a folder with changed tables of the record."
+)
+# Tables shown in the terminal; a run with more of them names the rest.
+_MOST_TABLES = 4
 _OUT = click.Path(path_type=Path)
 _STOPPED = 130
 # Letters a line holds where the terminal's width is not known.
@@ -51,58 +57,105 @@ def cli() -> None:
     """
 
 
-@cli.command()
-@click.option("--data", default="auto", show_default=True, help=_SOURCES)
-@click.option("--out", type=_OUT, default=Path("output"), show_default=True, help="Folder for the results.")
-def replicate(data: str, out: Path) -> int:
-    """Reproduce the article's tables and coefficient plots."""
-    from coalition_exit.commands import replicate_specs
+def _run_options(command: Any) -> Any:
+    """Options that replicate and run share."""
+    for option in (
+        click.option(
+            "--template", type=_OUT, is_flag=False, flag_value=Path("published.csv"), default=None, metavar="[FILE]",
+            help="Write an empty CSV file to type printed numbers into (published.csv), and stop.",
+        ),
+        click.option(
+            "--compare", type=_OUT, default=None, metavar="FILE",
+            help="Hold the results cell by cell against the printed numbers in such a file.",
+        ),
+        click.option("--out", type=_OUT, default=Path("output"), show_default=True, help="Folder for the results."),
+        click.option("--data", default="auto", show_default=True, help=_SOURCES),
+    ):  # fmt: skip
+        command = option(command)
+    return command
 
-    return _run(replicate_specs(), data, out)
+
+@cli.command()
+@_run_options
+def replicate(data: str, out: Path, compare: Path | None, template: Path | None) -> int:
+    """Reproduce the article's tables, appendix and figures."""
+    from coalition_exit.commands import printed_cells, replicate_specs
+
+    specs = replicate_specs()
+    return _run(specs, data, out, compare, template, lambda: printed_cells(specs, hazards_in_discrete_time=False))
 
 
 @cli.command()
 @click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
-@click.option("--data", default="auto", show_default=True, help=_SOURCES)
-@click.option("--out", type=_OUT, default=Path("output"), show_default=True, help="Folder for the results.")
-def run(specs: Sequence[str], data: str, out: Path) -> int:
+@_run_options
+def run(specs: Sequence[str], data: str, out: Path, compare: Path | None, template: Path | None) -> int:
     """Run specification files and write tables and figures.
 
-    SPEC is the path of a YAML file, or the name of one that ships with the package (article/table1).
+    SPEC is the path of a YAML file, a folder of them, or the name of one that ships with the package
+    (article/table1).
     """
-    from coalition_exit.commands import user_specs
+    from coalition_exit.commands import printed_cells, user_specs
 
-    return _run(user_specs(specs), data, out)
+    found = user_specs(specs)
+    return _run(found, data, out, compare, template, lambda: printed_cells(found))
 
 
-def _run(specs: Sequence[Spec], data: str, out: Path) -> int:
+def _run(
+    specs: Sequence[Exhibit],
+    data: str,
+    out: Path,
+    compare: Path | None,
+    template: Path | None,
+    cells: Callable[[], list[PrintedCell]],
+) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from coalition_exit.commands import run_specs
+    from coalition_exit.commands import count_steps, new_template, run_and_compare, run_specs
+    from coalition_exit.report.audit_files import summary
     from coalition_exit.report.output import check_folder
 
+    if template is not None:
+        _say(new_template(template, cells()))
+        return EXIT_DONE
     check_folder(out)
     console = Console(stderr=True)
-    total = sum(len(spec.models) for spec in specs)
     columns = (TextColumn("Fitting models"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     arguments = click.get_current_context().find_root().obj or sys.argv[1:]
     command = shlex.join(["coalition-exit", *arguments])
+    found = None
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=total)
-        outcome = run_specs(specs, data, out, command, lambda _: bar.advance(task))
+        task = bar.add_task("", total=count_steps(specs))
+        advance: Callable[[str], None] = lambda _: bar.advance(task)  # noqa: E731
+        if compare is None:
+            outcome = run_specs(specs, data, out, command, advance)
+        else:
+            outcome, found = run_and_compare(specs, cells(), compare, data, out, command, advance)
     _print_outcome(outcome)
+    if found is not None:
+        _say(summary(found, _terminal_width()))
     return outcome.exit_code
 
 
 def _print_outcome(outcome: Outcome) -> None:
     from coalition_exit.report.plain import to_text
 
-    for table in outcome.tables:
+    shown = outcome.tables[:_MOST_TABLES] if len(outcome.tables) <= _MOST_TABLES else outcome.tables[:2]
+    for table in shown:
         _say(to_text(table, _terminal_width()))
-    _say(f"Data: {outcome.note}")
-    for table_name, model, reason in outcome.failed:
-        _say(f"Not estimated: {table_name} > {model}: {reason}", sys.stderr)
+    others = [*(table.table for table in outcome.tables[len(shown) :]), *(grid.key for grid in outcome.grids)]
+    if others:
+        _say(f"Further tables, in {outcome.out / 'tables'}: {', '.join(others)}")
+    if outcome.figures:
+        _say(f"Figures, in {outcome.out / 'figures'}: {', '.join(outcome.figures)}, and a plot of each table")
+    for note in outcome.notes:
+        _say(f"Data: {note}")
+    if outcome.hint:
+        _say(outcome.hint)
+    for text in outcome.warnings:
+        _say(f"Error: {text}", sys.stderr)
+    for exhibit, model, reason in outcome.failed:
+        _say(f"Not estimated: {exhibit}{f' > {model}' if model else ''}: {reason}", sys.stderr)
     _say(f"Written to {outcome.out}: open {outcome.out / 'report.html'} in a browser.")
 
 
@@ -160,6 +213,33 @@ def check(folder: str | None) -> int:
     from coalition_exit.commands import check_data
 
     _say(check_data(folder))
+    return EXIT_DONE
+
+
+@data.command()
+@click.option("--base-url", default=None, help="Address of the Dataverse installation.")
+def fetch(base_url: str | None) -> int:
+    """Get the author's deposited file (doi:10.7910/DVN/DUFHM1) from Dataverse and verify it.
+
+    A download that broke off goes on where it stopped when the command is run again. Proxies are taken from the
+    environment (HTTPS_PROXY).
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    from coalition_exit.archive.fetch import BASE_URL
+    from coalition_exit.commands import fetch_data
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("Fetching"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+        told = fetch_data(
+            base_url or BASE_URL, lambda have, total: bar.update(task, completed=have, total=total or None)
+        )
+    _say(told)
     return EXIT_DONE
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import csv
-import html.parser
 import io
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from coalition_exit.report.layout import Cell, TableLayout
 from coalition_exit.report.plain import columns, to_text
 from coalition_exit.report.tables import escape_latex, to_csv, to_html, to_latex, to_markdown
+from report.pages import Page, compiled
 
 NASTY = "<script>alert(\"1\")</script> & 100% | a_b *c* $x$ [y] {z} #1 ~ ^ \\ `q` 'r'"
 TABLE = TableLayout(
@@ -35,6 +36,7 @@ def test_escape_latex() -> None:
         r"a \& b\_c 100\% \$5 \#1 \{x\} \textasciitilde{} \textasciicircum{} \textbackslash{}"
     )
     assert escape_latex("† < > | [z]") == r"$\dagger$ $<$ $>$ \textbar{} {[}z{]}"
+    assert escape_latex("*a* −1 – ≤ “b”") == "{}*a* $-$1 -- $\\leq$ ``b''"
 
 
 def _unescaped(text: str, letter: str) -> int:
@@ -72,9 +74,45 @@ def test_latex_numbers_stars_and_title() -> None:
     assert r"1.00\sym{\dagger}" in text
     assert r"$-$1234.6\sym{*}" in text
     assert r"Log-likelihood & $-$12.50 &  & $-$1.00 \\" in text
-    # LaTeX numbers tables itself.
-    assert "Table 3" not in text
+    # LaTeX numbers tables itself, but not where the table is compiled alone.
+    assert r"]{\tablenumber{Table 3. }" in text
+    assert text.count("Table 3") == 1
+    assert r"\long\def\tablenumber#1{}" in text
     assert r"\label{tab:t_1}" in text
+
+
+def _with_columns(n: int) -> TableLayout:
+    return replace(
+        TABLE,
+        columns=tuple(f"{NASTY} {k}" for k in range(n)),
+        groups=("",) * n,
+        rows=tuple((label, (cells[0],) * n) for label, cells in TABLE.rows),
+        foot=(("N_sub", ("1",) * n),),
+    )
+
+
+def test_a_wide_table_lies_across_the_page() -> None:
+    for n, wide in [(6, False), (7, True), (16, True)]:
+        text = to_latex(_with_columns(n))
+        assert (r"\begin{landscape}" in text) is (r"\end{landscape}" in text) is wide
+        assert (r"\usepackage{pdflscape}" in text) is wide
+        # Whatever its width, it is no wider than the page.
+        assert text.count(r"\resizebox{\ifdim\width>\linewidth") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "table",
+    [TABLE, PLAIN, _with_columns(16), replace(TABLE, title="No number")],
+    ids=["groups", "no groups", "wide", "no number"],
+)
+def test_latex_compiles_and_nothing_is_cut_off(table: TableLayout, tmp_path: Path) -> None:
+    assert compiled(to_latex(table), tmp_path) == []
+
+
+def test_latex_label_that_begins_with_a_star() -> None:
+    table = replace(TABLE, rows=(TABLE.rows[1], ("* starred", TABLE.rows[1][1])))
+    assert "\n{}* starred & " in to_latex(table)
 
 
 def test_latex_never_begins_a_cell_with_a_bare_bracket_or_star() -> None:
@@ -84,35 +122,10 @@ def test_latex_never_begins_a_cell_with_a_bare_bracket_or_star() -> None:
     assert re.search(r"\\\\[*\[](?!2pt)", text) is None
 
 
-class _Page(html.parser.HTMLParser):
-    """Notes tags, texts and whether every tag is closed in order."""
-
-    VOID = ("meta", "img", "br")
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
-
-
 @pytest.mark.parametrize("table", [TABLE, PLAIN], ids=["groups", "no groups"])
 def test_html_is_whole_and_escaped(table: TableLayout) -> None:
     text = to_html(table)
-    page = _Page(text)
+    page = Page(text)
     assert page.open == []
     names = [name for name, _ in page.tags]
     assert "script" not in names
@@ -124,7 +137,7 @@ def test_html_is_whole_and_escaped(table: TableLayout) -> None:
 
 
 def test_html_stands_alone() -> None:
-    for name, attributes in _Page(to_html(TABLE)).tags:
+    for name, attributes in Page(to_html(TABLE)).tags:
         assert name not in ("link", "script", "iframe", "img")
         assert not {"src", "href"} & attributes.keys()
     assert "http" not in to_html(TABLE)
@@ -157,10 +170,10 @@ def test_markdown_marks_are_escaped() -> None:
     assert r"\</script>" in text
     assert r"100% \| a_b \*c\* \$x\$" in text
     assert r"\`q\`" in text
-    assert r"-0.50\*\*" in text
     # Nothing to escape in these, so they stay legible.
+    assert "-0.50** |" in text
+    assert "p < .1, * p < .05" in text
     assert "N_sub" in text
-    assert "p < .1" in text
 
 
 @pytest.mark.parametrize(
@@ -174,6 +187,11 @@ def test_markdown_marks_are_escaped() -> None:
         ("1 < 2", "1 < 2"),
         ("<!--", r"\<!--"),
         ("~~x~~", r"\~\~x\~\~"),
+        ("* a", r"\* a"),
+        ("a * b ** c", "a * b ** c"),
+        ("a *b* c", r"a \*b\* c"),
+        ("-1.25**", "-1.25**"),
+        ("two\nlines", "two lines"),
     ],
 )
 def test_markdown_escapes_no_more_than_it_must(label: str, escaped: str) -> None:

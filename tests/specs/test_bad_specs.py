@@ -104,7 +104,7 @@ def test_a_quoted_key_of_any_length_is_shortened() -> None:
     [
         ("nowhere.yaml", "no such file or directory"),
         ("x" * 300 + ".yaml", "expected a readable specification file"),
-        (".", "got a folder"),
+        (".", "a folder with YAML files, got none in it"),
     ],
 )
 def test_files_that_cannot_be_read(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from coalition_exit.errors import SpecError
+from coalition_exit.specs.exhibits import load_exhibit
 from coalition_exit.specs.loading import Spec, article_specs, load_spec
 
 HEAD = "table: t\ntitle: T\ndefaults:\n  failure: withdraw\n  covariates: [foverlap, ctrend60]\n"
@@ -183,7 +184,7 @@ def test_table_names_at_their_limits() -> None:
 
 
 def test_the_article() -> None:
-    specs = {spec.table: spec for spec in map(load_spec, article_specs())}
+    specs = {spec.table: spec for spec in map(load_exhibit, article_specs()) if isinstance(spec, Spec)}
     keys = {name: [m.key for m in spec.models] for name, spec in specs.items()}
     assert keys["table1"] == ["wd_coalition", "wd_own", "vol_coalition", "vol_own"]
     assert keys["table2"] == ["controls", "full", "voluntary", "ally_relations", "no_world_wars"]

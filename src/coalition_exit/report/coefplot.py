@@ -19,7 +19,7 @@ FORMATS = ("png", "pdf", "svg")
 # Inches; and models beyond which a legend would fill the page.
 TALLEST = 60.0
 MOST_IN_LEGEND = 30
-_STYLE: Any = {
+STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     # Labels are the user's words, not formulas.
@@ -67,9 +67,9 @@ def draw(data: pd.DataFrame, title: str, note: str) -> Any:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         if data.empty:
-            return _draw_nothing(title)
+            return draw_nothing(title)
         # Two terms, or two models, may bear the same label: rows and colours go by key.
         terms = data.drop_duplicates("term")["term_label"]
         models = data.drop_duplicates("model").sort_values("order")
@@ -87,12 +87,13 @@ def draw(data: pd.DataFrame, title: str, note: str) -> Any:
     return figure
 
 
-def _draw_nothing(title: str) -> Any:
+def draw_nothing(title: str, why: str = "No estimates to show: the table's note says why.") -> Any:
+    """Draw a figure that says why there is nothing to see."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.0, 1.6), layout="constrained")
     figure.suptitle(textwrap.fill(title, 78), x=0.01, horizontalalignment="left", fontsize=10, fontweight="bold")
-    figure.text(0.01, 0.3, "No estimates to show: the table's note says why.")
+    figure.text(0.01, 0.3, textwrap.fill(why, 90))
     return figure
 
 
@@ -143,7 +144,7 @@ def save(figure: Any, stem: Path) -> list[Path]:
     import matplotlib as mpl
 
     paths = []
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
         # A letter that the font lacks is drawn as a box; the SVG keeps it.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         for kind in FORMATS:

@@ -201,9 +201,11 @@ def _kind(spec: Spec, model: ModelSpec) -> str:
     options = model.discrete
     taken = {"start": "at the start", "end": "at the end", "mean": "averaged over"}[options.covariates]
     scale = f", t divided by {options.divisor:g}" if options.baseline == "cubic" else ""
+    period = options.period if isinstance(options.period, str) else "period"
+    length = "" if isinstance(options.period, str) else f" of {options.period:g} units of time"
     return (
-        f"Discrete-time hazards by {options.period} ({link}, {_DURATION[options.baseline]}{scale}); observations are "
-        f"person-{options.period}s, covariates taken {taken} of each; coefficients"
+        f"Discrete-time hazards by {period}{length} ({link}, {_DURATION[options.baseline]}{scale}); observations are "
+        f"person-{period}s, covariates taken {taken} of each; coefficients"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import errno
 import json
@@ -15,10 +16,19 @@ from typing import Any
 import pandas as pd
 
 from coalition_exit.errors import InputError, shown
-from coalition_exit.report.coefplot import draw, plot_data, save
+from coalition_exit.report.coefplot import draw, draw_nothing, plot_data, save
+from coalition_exit.report.exhibits import crosstab_grid, diagnostics_grid
+from coalition_exit.report.figures import describe, draw_exhibit
+from coalition_exit.report.grid import Grid
+from coalition_exit.report.grid import render as render_grid
 from coalition_exit.report.layout import TableLayout, lay_out_table
 from coalition_exit.report.tables import render_html, to_csv, to_html, to_latex, to_markdown
+from coalition_exit.specs.exhibits import Crosstab, Figure
 from coalition_exit.specs.loading import Spec
+
+_LEAD = (
+    "Tables and figures of this run. Full precision is in estimates.csv, models.csv and the CSV file of each figure."
+)
 
 
 @dataclass(frozen=True)
@@ -29,9 +39,62 @@ class TableSource:
     note: str
 
 
+@dataclass(frozen=True, eq=False)
+class FigureSource:
+    """A figure, its numbers, and what is to be said below it; a reason where it could not be computed."""
+
+    figure: Figure
+    data: pd.DataFrame
+    note: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class CrosstabSource:
+    """A cross-tabulation: its cells in long form, its tests, phrases for its note."""
+
+    crosstab: Crosstab
+    cells: pd.DataFrame
+    tests: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as the report shows it: a data address, so that the page can be sent alone."""
+
+    key: str
+    title: str
+    alt: str
+    address: str
+    above: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Extras:
+    """What a run may have beside tables of coefficients."""
+
+    diagnostics: pd.DataFrame | None = None
+    crosstabs: tuple[CrosstabSource, ...] = ()
+    figures: tuple[FigureSource, ...] = ()
+
+
+@dataclass(frozen=True)
+class Written:
+    """The tables as written."""
+
+    tables: tuple[TableLayout, ...]
+    grids: tuple[Grid, ...]
+
+
 def write_output(
-    out: Path, sources: Sequence[TableSource], estimates: pd.DataFrame, models: pd.DataFrame, run: dict[str, Any]
-) -> list[TableLayout]:
+    out: Path,
+    sources: Sequence[TableSource],
+    estimates: pd.DataFrame,
+    models: pd.DataFrame,
+    run: dict[str, Any],
+    extras: Extras | None = None,
+) -> Written:
     """Write everything a run leaves behind: all of it, or nothing.
 
     Parameters
@@ -45,11 +108,12 @@ def write_output(
         All tables' rows, in the promised columns.
     run
         What goes into ``run.json``.
+    extras
+        Diagnostics, cross-tabulations and figures.
 
     Returns
     -------
-    list of TableLayout
-        The tables as written.
+    Written
 
     Raises
     ------
@@ -63,7 +127,7 @@ def write_output(
         with tempfile.TemporaryDirectory(dir=out, prefix=".writing-") as folder:
             new, old = Path(folder) / "new", Path(folder) / "old"
             new.mkdir()
-            layouts = _write_all(new, sources, estimates, models, run)
+            written = _write_all(new, sources, estimates, models, run, extras or Extras())
             _swap(new, out, old)
     except BaseException as error:
         for path in made:
@@ -72,7 +136,7 @@ def write_output(
         if isinstance(error, OSError):
             raise InputError(str(out), "a folder that can be written", _reason(error)) from None
         raise
-    return layouts
+    return written
 
 
 def check_folder(out: Path) -> None:
@@ -98,10 +162,15 @@ def _reason(error: Exception) -> str:
 
 
 def _write_all(
-    folder: Path, sources: Sequence[TableSource], estimates: pd.DataFrame, models: pd.DataFrame, run: dict[str, Any]
-) -> list[TableLayout]:
+    folder: Path,
+    sources: Sequence[TableSource],
+    estimates: pd.DataFrame,
+    models: pd.DataFrame,
+    run: dict[str, Any],
+    extras: Extras,
+) -> Written:
     for name, frame in (("estimates", estimates), ("models", models)):
-        frame.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n", encoding="utf-8")
+        _write_csv(frame, folder / f"{name}.csv")
     # Tables and figures see what a reader of the files sees, nothing more.
     estimates, models = read_results(folder)
     for name in ("tables", "figures"):
@@ -112,16 +181,71 @@ def _write_all(
         layouts.append(layout)
         _write_table(folder / "tables", layout)
         data = plot_data(source.spec, estimates)
-        data.to_csv(folder / "figures" / f"{layout.table}.csv", index=False, lineterminator="\n")
+        _write_csv(data, folder / "figures" / f"{layout.table}.csv")
         save(draw(data, layout.title, f"Data: {source.note}."), folder / "figures" / layout.table)
-        figures[layout.table] = f"figures/{layout.table}.svg"
-    lead = "Tables and coefficient plots of this run. Full precision is in estimates.csv and models.csv."
-    _write(
-        folder / "report.html",
-        render_html("table.html", tables=layouts, title="coalition-exit", figures=figures, lead=lead),
+        figures[layout.table] = _address(folder / "figures" / f"{layout.table}.svg")
+    grids = _write_grids(folder, sources, extras)
+    pictures = [_write_figure(folder / "figures", source) for source in extras.figures]
+    page = render_html(
+        "table.html",
+        tables=layouts,
+        grids=grids,
+        title="coalition-exit",
+        figures=figures,
+        pictures=pictures,
+        lead=_LEAD,
     )
+    _write(folder / "report.html", page)
     _write(folder / "run.json", json.dumps(run, indent=2, sort_keys=True) + "\n")
-    return layouts
+    return Written(tuple(layouts), tuple(grids))
+
+
+def _write_grids(folder: Path, sources: Sequence[TableSource], extras: Extras) -> list[Grid]:
+    grids: list[Grid] = []
+    if extras.diagnostics is not None and len(extras.diagnostics):
+        _write_csv(extras.diagnostics, folder / "diagnostics.csv")
+        diagnostics = _read_csv(folder / "diagnostics.csv", ("table", "model", "quantity", "term", "text"))
+        made = [
+            diagnostics_grid(source.spec, diagnostics.fillna({"term": "", "text": ""}), source.note)
+            for source in sources
+        ]
+        grids += [grid for grid in made if grid is not None]
+    if extras.crosstabs:
+        cells = [one.cells.assign(**one.tests) for one in extras.crosstabs]
+        _write_csv(pd.concat(cells, ignore_index=True), folder / "crosstabs.csv")
+        grids += [crosstab_grid(one.crosstab, one.cells, one.tests, one.notes) for one in extras.crosstabs]
+    for grid in grids:
+        for suffix in ("md", "tex", "html", "csv"):
+            _write(folder / "tables" / f"{grid.key}.{suffix}", render_grid(grid, suffix))
+    return grids
+
+
+def _write_figure(folder: Path, source: FigureSource) -> Picture:
+    figure = source.figure
+    path = folder / f"{figure.table}.csv"
+    _write_csv(source.data, path)
+    if source.reason:
+        canvas = draw_nothing(figure.title, f"Not computed: {source.reason}.")
+    else:
+        canvas = draw_exhibit(figure, _read_csv(path, ("panel", "date")), source.note)
+    save(canvas, folder / figure.table)
+    return Picture(figure.table, figure.title, describe(figure), _address(folder / f"{figure.table}.svg"))
+
+
+def _address(path: Path) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+
+
+def _write_csv(frame: pd.DataFrame, path: Path) -> None:
+    frame.to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
+
+
+def _read_csv(path: Path, text: Sequence[str]) -> pd.DataFrame:
+    """Read a CSV file of a run to the last digit."""
+    if not path.read_bytes().strip():
+        return pd.DataFrame()
+    kept: dict[str, Any] = {"keep_default_na": False, "na_values": [""], "encoding": "utf-8"}
+    return pd.read_csv(path, dtype=dict.fromkeys(text, str), float_precision="round_trip", **kept)
 
 
 def _write_table(folder: Path, layout: TableLayout) -> None:
@@ -135,11 +259,10 @@ def _write(path: Path, text: str) -> None:
 
 def read_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read ``estimates.csv`` and ``models.csv`` of a run."""
-    kept = {"keep_default_na": False, "na_values": [""], "encoding": "utf-8", "float_precision": "round_trip"}
-    text = {"table": str, "model": str, "term": str}
-    estimates = pd.read_csv(folder / "estimates.csv", dtype=text, **kept)
-    models = pd.read_csv(folder / "models.csv", dtype={**text, "status": str, "reason": str, "correction": str}, **kept)
-    return estimates, models.fillna({"reason": "", "correction": ""})
+    estimates = _read_csv(folder / "estimates.csv", ("table", "model", "term"))
+    text = ("table", "model", "status", "reason", "estimator", "ties", "correction")
+    models = _read_csv(folder / "models.csv", text)
+    return estimates, models.fillna({"reason": "", "ties": "", "correction": ""})
 
 
 def _swap(new: Path, out: Path, old: Path) -> None:

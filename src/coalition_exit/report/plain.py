@@ -117,3 +117,71 @@ def columns(
         text = wrap(cells[-1].rstrip(), last) if heads[-1] not in right else cells[-1]
         lines.append("  ".join([*cells[:-1], text.replace("\n", "\n" + " " * before)]).rstrip())
     return "\n".join([*lines, ""])
+
+
+# In a narrow terminal texts are broken into lines, but no column gets narrower than this.
+_NARROWEST_TEXT = 12
+
+
+def grid_text(
+    title: str,
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    notes: Sequence[str] = (),
+    right: Sequence[bool] = (),
+    width: int | None = None,
+) -> str:
+    """Return a table of texts as plain text.
+
+    Parameters
+    ----------
+    title, heads, rows, notes
+        What to show.
+    right
+        Which columns are set to the right.
+    width
+        Letters a line can hold: texts of a wider table are broken into lines, and where that is not enough
+        it is shown in blocks of columns, the first column in each. None for no limit.
+    """
+    right = right or [False] * len(heads)
+    table = [list(heads), *(list(row) for row in rows)]
+    widths = [max([len(row[k]) for row in table] + [1]) for k in range(len(heads))]
+    if width is not None:
+        widths = _narrowed(widths, right, width)
+    blocks = [(first + 1, last + 1) for first, last in _blocks([w + 2 for w in widths[1:]], widths[0], width)]
+    if len(heads) == 1:
+        blocks = [(1, 1)]
+    longest = max(widths[0] + sum(w + 2 for w in widths[first:last]) for first, last in blocks)
+    reach = max(longest, _NOTES if width is None else min(max(width, _NARROWEST), _NOTES))
+    lines = [wrap(title, reach)] if title else []
+    lines.append("-" * longest)
+    for first, last in blocks:
+        shown = [0, *range(first, last)]
+        drawn = [_broken([(row[k], widths[k], right[k]) for k in shown]) for row in table]
+        lines += [*drawn[0], "-" * longest, *(line for row in drawn[1:] for line in row), "-" * longest]
+    return "\n".join([*lines, *([wrap(" ".join(notes), reach)] if notes else []), ""])
+
+
+def _narrowed(widths: Sequence[int], right: Sequence[bool], width: int) -> list[int]:
+    """Take from the widest texts what is too much."""
+    narrowed = list(widths)
+    texts = [k for k in range(len(widths)) if not right[k] and widths[k] > _NARROWEST_TEXT]
+    while texts and sum(narrowed) + 2 * (len(narrowed) - 1) > width:
+        k = max(texts, key=lambda k: narrowed[k])
+        if narrowed[k] <= _NARROWEST_TEXT:
+            break
+        narrowed[k] -= 1
+    return narrowed
+
+
+def _broken(cells: Sequence[tuple[str, int, bool]]) -> list[str]:
+    """Return a row's lines, its texts broken to their columns' widths."""
+    broken = [
+        textwrap.wrap(text, width, break_on_hyphens=False) or [""] if len(text) > width else [text]
+        for text, width, _ in cells
+    ]
+    lines = []
+    for k in range(max(map(len, broken))):
+        parts = [(part[k] if k < len(part) else "", cell) for part, cell in zip(broken, cells, strict=True)]
+        lines.append("  ".join(t.rjust(w) if r else t.ljust(w) for t, (_, w, r) in parts).rstrip())
+    return lines

@@ -12,12 +12,13 @@ import pandas as pd
 
 from coalition_exit.archive.fetch import archive_path
 from coalition_exit.archive.files import DataFile
-from coalition_exit.archive.read import ArchiveFile, missing_variables, read_archive
-from coalition_exit.archive.stata import ID, declare, estimation_rows, left_out
+from coalition_exit.archive.read import ArchiveFile, Missing, missing_variables, read_archive
+from coalition_exit.archive.stata import ID, TIME, declare, estimation_rows, left_out
 from coalition_exit.coding.expressions import Expression
 from coalition_exit.errors import DataError, FitError, nearest, one_of, shown
-from coalition_exit.panel.build import build_panel
+from coalition_exit.panel.build import KEYS, build_panel
 from coalition_exit.record.loading import Record, load_record, record_folder
+from coalition_exit.specs.exhibits import Exhibit
 from coalition_exit.specs.loading import Spec, TableData
 from coalition_exit.specs.models import ModelSpec
 from coalition_exit.specs.vocabulary import own_file
@@ -97,7 +98,7 @@ class RecordSource:
     """The panel that the coding rules make of a record."""
 
     record: Record
-    _panels: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False)
+    _panels: list[tuple[str, pd.DataFrame]] = field(default_factory=list, repr=False)
 
     @property
     def name(self) -> str:
@@ -117,22 +118,21 @@ class RecordSource:
         outcome = model.failure or model.outcome
         if model.censor:
             panel = panel.assign(**{outcome: panel[outcome].mask(_any(panel, model.censor), 0)})
-        keep = np.ones(len(panel), dtype=bool)
-        for expression in model.sample:
-            keep &= expression.evaluate(panel)
-        chosen = panel.loc[keep]
-        complete = chosen[model.estimation_columns].notna().all(axis=1)
+        used, n_dropped = _complete(panel, model, ("idvar", "start", "stop"))
         response = f"Surv(start, stop, {model.failure})" if model.failure else model.outcome
-        return Rows(chosen.loc[complete], response, outcome, "idvar", int((~complete).sum()))
+        return Rows(used, response, outcome, "idvar", n_dropped)
 
     def frame(self, variables: Sequence[str], coding: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        key = repr((sorted(variables), sorted((coding or {}).items(), key=repr)))
-        if key not in self._panels:
-            if len(self._panels) > 3:
-                # The oldest goes; neighbouring models of a table share a panel more often than distant ones.
-                del self._panels[next(iter(self._panels))]
-            self._panels[key] = build_panel(self.record, variables=list(variables), coding=coding)
-        return self._panels[key]
+        variables = [name for name in variables if name not in KEYS]
+        rules = repr(sorted((coding or {}).items(), key=repr))
+        for panel_rules, panel in reversed(self._panels):
+            if panel_rules == rules and set(variables) <= set(panel.columns):
+                return panel
+        panel = build_panel(self.record, variables=variables, coding=coding)
+        # The oldest goes; neighbouring models of a table share a panel more often than distant ones.
+        del self._panels[: max(0, len(self._panels) - 3)]
+        self._panels.append((rules, panel))
+        return panel
 
     def name_group(self, by: str, code: Any) -> str:
         if by not in ("coalid", "warnum", "ccode"):
@@ -148,6 +148,18 @@ class RecordSource:
 def _look_up(table: pd.DataFrame, key: str, value: int, column: str) -> str:
     found = table.loc[table[key].astype(int) == value, column]
     return str(found.iloc[0]) if len(found) else ""
+
+
+def _complete(frame: pd.DataFrame, model: ModelSpec, timing: Sequence[str]) -> tuple[pd.DataFrame, int]:
+    """Return the rows of the sample without missing values, and how many these left out."""
+    keep = np.ones(len(frame), dtype=bool)
+    for expression in model.sample:
+        keep &= expression.evaluate(frame)
+    # Only the columns that the model needs are copied, and no rows where all stay.
+    columns = frame[list(dict.fromkeys([*timing, *model.estimation_columns]))]
+    chosen = columns if keep.all() else columns.loc[keep]
+    complete = chosen.notna().all(axis=1).to_numpy()
+    return (chosen if complete.all() else chosen.loc[complete]), int((~complete).sum())
 
 
 def _any(frame: pd.DataFrame, conditions: Sequence[Expression]) -> np.ndarray[Any, Any]:
@@ -182,7 +194,7 @@ class ArchiveSource:
         declared = self._declared[key]
         used = estimation_rows(declared.data, model.row_columns, model.sample)
         said = left_out(declared)
-        notes = (*((said,) if said else ()), *_unknown(used.n_unknown))
+        notes = (*((f"{model.failure}: {said}",) if said else ()), *_unknown(used.n_unknown))
         return Rows(used.frame, "Surv(_t0, _t, _d)", "_d", ID, used.n_dropped, notes)
 
     def _check(self, model: ModelSpec) -> None:
@@ -190,12 +202,14 @@ class ArchiveSource:
             names = ", ".join(model.choices)
             reason = f"coding rules ({names}) need the facts of the record: run it with --data record"
             raise FitError("needs_record", reason)
-        lacking = missing_variables(self.file.frame, {model.key: [*model.variables, ID, *self._time(model)]})
+        timing = [ID, TIME] if model.failure else []
+        lacking = missing_variables(self.file.frame, {model.key: [*model.variables, *timing]})
         if lacking:
             raise FitError("missing_variable", lacking.reason(model.key))
 
-    def _time(self, model: ModelSpec) -> list[str]:
-        return ["warday"] if model.failure else []
+    def lacking(self, needs: Mapping[str, Sequence[str]]) -> Missing:
+        """Say which variables the file lacks: name of a model -> the variables it needs."""
+        return missing_variables(self.file.frame, needs)
 
     def frame(self, variables: Sequence[str], coding: Mapping[str, Any] | None = None) -> pd.DataFrame:
         if coding:
@@ -239,15 +253,11 @@ class TableSource:
         frame, outcome = self.file.frame, model.failure or model.outcome
         if model.censor:
             frame = frame.assign(**{outcome: frame[outcome].mask(_any(frame, model.censor), 0)})
-        keep = np.ones(len(frame), dtype=bool)
-        for expression in model.sample:
-            keep &= expression.evaluate(frame)
-        chosen = frame.loc[keep]
-        complete = chosen[list({*model.estimation_columns, *self.data.timing})].notna().all(axis=1)
         data = self.data
+        used, n_dropped = _complete(frame, model, data.timing)
         clock = data.time or f"{data.start}, {data.stop}"
         response = f"Surv({clock}, {model.failure})" if model.failure else model.outcome
-        return Rows(chosen.loc[complete], response, outcome, data.id or None, int((~complete).sum()))
+        return Rows(used, response, outcome, data.id or None, n_dropped)
 
     def frame(self, variables: Sequence[str], coding: Mapping[str, Any] | None = None) -> pd.DataFrame:
         columns = [str(column) for column in self.file.frame.columns]
@@ -294,14 +304,14 @@ class Sources:
         if data == "archive":
             self._archive()
 
-    def for_spec(self, spec: Spec) -> Source:
+    def for_spec(self, spec: Exhibit) -> Source:
         """Return the source of a specification: what the user asked for, else what the file says."""
         if isinstance(spec.data, TableData):
             return TableSource(spec.data, own_file(spec.data.path, spec.path))
         asked = spec.data if self.asked == "auto" else self.asked
         if asked == "auto":
             # Coding rules need facts that the author's file does not have.
-            recoded = any(model.choices for model in spec.models)
+            recoded = any(model.choices for model in spec.models) if isinstance(spec, Spec) else bool(spec.choices)
             asked = "archive" if archive_path().is_file() and not recoded else "record"
         if asked == "archive":
             return self._archive()

@@ -46,7 +46,7 @@ class Panel(Strict):
 class History(Strict):
     """Lines over calendar time: variables of some states."""
 
-    kind: Literal["history"]
+    kind: Literal["history"] = Field(description="Lines over calendar time")
     panels: list[Panel] = Field(min_length=1, description="Panels from left to right")
     variables: list[Name] = Field(min_length=1, description="Variables shown as lines")
     states: dict[Label, int] = Field(min_length=1, description="Name in the legend -> COW state code")
@@ -58,16 +58,16 @@ class History(Strict):
 class Scenario(Strict):
     """Covariate values that a curve is predicted for."""
 
-    label: Label
+    label: Label = Field(description="Name in the legend")
     at: dict[Name, Value] = Field(description="Covariate -> value, or mean or median of the rows used")
 
 
 class Survival(Strict):
     """Predicted survival of scenarios."""
 
-    kind: Literal["survival"]
+    kind: Literal["survival"] = Field(description="Predicted survival")
     model: ModelDefaults = Field(description="The model, as in a table")
-    scenarios: list[Scenario] = Field(min_length=1)
+    scenarios: list[Scenario] = Field(min_length=1, description="Curves")
     horizon: float = Field(gt=0, description="Last day shown")
     unit: Literal["day", "month", "year"] = Field("month", description="Unit of the time axis; a month is 30.4375 days")
     intervals: bool = Field(True, description="Whether 95% intervals are drawn")
@@ -76,11 +76,11 @@ class Survival(Strict):
 class Margins(Strict):
     """Relative hazard with one covariate at given values, averaged over the rows (Stata's margins)."""
 
-    kind: Literal["margins"]
+    kind: Literal["margins"] = Field(description="Relative hazard over a covariate's values")
     model: ModelDefaults = Field(description="The model, as in a table")
     continuous: list[Name] = Field(default_factory=list, description="Covariates set to their percentiles")
     binary: list[Name] = Field(default_factory=list, description="Covariates set to 0 and 1")
-    percentiles: tuple[int, int] = Field((1, 99), description="First and last percentile")
+    percentiles: list[int] = Field(default=[1, 99], min_length=2, max_length=2, description="First and last percentile")
     layout: Literal["together", "panels"] = Field("together", description="One panel for all, or one a covariate")
     intervals: bool = Field(False, description="Whether 95% intervals are drawn")
 
@@ -88,7 +88,7 @@ class Margins(Strict):
 class Windows(Strict):
     """The estimate of a trend for each length of its window."""
 
-    kind: Literal["windows"]
+    kind: Literal["windows"] = Field(description="An estimate by length of window")
     model: ModelDefaults = Field(description="The model with the main window")
     vary: Name = Field(description="Covariate whose window is varied, e.g. ctrend60")
     begin: int = Field(15, ge=1, le=1000, description="Shortest window, in days")
@@ -104,9 +104,9 @@ class FigureFile(Strict):
     """A figure."""
 
     figure: Table = Field(description="Name of the figure; output files bear it")
-    title: Text
-    description: Text | None = None
-    data: Source = None
+    title: Text = Field(description="Title")
+    description: Text | None = Field(None, description="What it is for; in the report, for readers who cannot see it")
+    data: Source = Field(None, description="Data source; auto by default, as in a table")
     plot: FigureKind = Field(description="What is shown")
     labels: dict[Name, Label] | None = Field(None, description="Names of variables in the figure")
     note: Text | None = Field(None, description="A sentence added to the note")
@@ -126,14 +126,14 @@ class CrosstabFile(Strict):
     """A cross-tabulation of two conditions."""
 
     crosstab: Table = Field(description="Name of the table; output files bear it")
-    title: Text
-    description: Text | None = None
-    data: Source = None
-    sample: list[Filter] | None = None
-    rows: Margin
-    columns: Margin
-    coding: dict[str, Any] | None = None
-    note: Text | None = None
+    title: Text = Field(description="Title")
+    description: Text | None = Field(None, description="What it is for; in the report, for readers who cannot see it")
+    data: Source = Field(None, description="Data source; auto by default, as in a table")
+    sample: list[Filter] | None = Field(None, description="Comparisons that keep a row, all of which must hold")
+    rows: Margin = Field(description="What divides the rows of the table")
+    columns: Margin = Field(description="What divides its columns")
+    coding: dict[str, Any] | None = Field(None, description="Coding rules that depart from the article's")
+    note: Text | None = Field(None, description="A sentence added to the note")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from coalition_exit.specs.yaml_file import Path_, YamlFile, parse_yaml, read_yam
 _STATISTICS: tuple[str, ...] = ("n_obs", "n_subject", "n_event", "n_cluster")
 # The article's exhibits in the order of its pages; what else stands in the folder comes after them.
 _ARTICLE = (
-    "table1", "table2", "appendix1", "appendix1a", "appendix2", "appendix4",
+    "table1", "table2", "appendix1", "appendix1a", "appendix2", "appendix4", "crosstab1", "crosstab2",
+    "figure1", "figure2", "figure3", "figure4", "figure5", "figure_appendix",
     "table1_monthly", "table1_daily", "table2_monthly", "table2_daily",
 )  # fmt: skip
 

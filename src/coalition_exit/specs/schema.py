@@ -1,15 +1,12 @@
-"""The format of a specification file; the JSON Schema that ships is made from these classes."""
+"""The format of a specification file: a table of models."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from coalition_exit.coding.rules import load_rules
 
 KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -75,7 +72,9 @@ Duration = Literal["constant", "linear", "log", "cubic", "ns", "rcs", "dummies"]
 class Discrete(Strict):
     """How a discrete-time hazard model (estimator logit, cloglog or probit with a failure) is built."""
 
-    period: Period = Field("month", description="Length of a period")
+    period: Period | Annotated[float, Field(gt=0)] = Field(
+        "month", description="Length of a period: by name where time is in days, else a number of the data's units"
+    )
     baseline: Duration = Field("cubic", description="Duration dependence; cubic = t, t2, t3")
     df: int | None = Field(None, ge=1, le=20, description="Degrees of freedom of ns and rcs")
     divisor: float = Field(100.0, gt=0, description="cubic uses t / divisor")
@@ -157,70 +156,3 @@ class SpecFile(Strict):
     models: list[ModelEntry] = Field(min_length=1, description="The models, one a column")
     labels: dict[Name, Label] | None = Field(None, description="Names of variables in tables and figures")
     layout: Layout | None = Field(None, description="Order of rows, statistics, note")
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a specification file, for editors.
-
-    Variables and rules that ship are offered by name; others are allowed, since the trends' windows
-    and a file's own variables are too many to list. `load_spec` checks them all.
-    """
-    schema = _without_noise(SpecFile.model_json_schema())
-    book = load_rules()
-    name = {"type": "string", "minLength": 1, "maxLength": 80}
-    variable = {"anyOf": [{"enum": book.describe_variables()}, name]}
-    choice = _offer_rules(schema, list(book.rules), book.describe_variables())
-    for part in ("ModelDefaults", "ModelEntry"):
-        fields = schema["$defs"][part]["properties"]
-        for outcome in ("failure", "outcome"):
-            fields[outcome]["anyOf"][0] = {"$ref": "#/$defs/Variable"}
-        for list_of_names in {"covariates", "add", "drop", "strata"} & fields.keys():
-            fields[list_of_names]["anyOf"][0]["items"] = {"$ref": "#/$defs/Variable"}
-    definitions = schema.pop("$defs") | {"RuleChoice": choice, "Variable": variable}
-    head = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "coalition-exit specification",
-        "description": schema.pop("description"),
-        "type": schema.pop("type"),
-    }
-    return {**head, **schema, "$defs": dict(sorted(definitions.items()))}
-
-
-def _offer_rules(schema: dict[str, Any], rules: list[str], variables: list[str]) -> dict[str, Any]:
-    """Name rules and variables in the schema of ``coding``; return the schema of one choice."""
-    choice: dict[str, Any] = {}
-    for part in ("ModelDefaults", "ModelEntry"):
-        coding = schema["$defs"][part]["properties"]["coding"]["anyOf"][0]
-        choice = coding["patternProperties"][NAME_PATTERN]
-        reference = {"$ref": "#/$defs/RuleChoice"}
-        coding["properties"] = dict.fromkeys(variables, reference)
-        coding["patternProperties"] = {NAME_PATTERN: reference}
-        coding["additionalProperties"] = False
-    choice["anyOf"][0] = {"enum": rules}
-    choice["anyOf"][1]["properties"] = {"rule": {"enum": rules}}
-    return choice
-
-
-def _without_noise(node: Any, are_names: bool = False) -> Any:
-    """Leave out titles that repeat the names of fields, and defaults that say nothing."""
-    if isinstance(node, list):
-        return [_without_noise(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    noise = set() if are_names else {key for key in node if key == "title" or (key == "default" and node[key] is None)}
-    return {key: _without_noise(node[key], key in ("properties", "$defs")) for key in node if key not in noise}
-
-
-def schema_path() -> Path:
-    """Return where the JSON Schema stands that ships with the package."""
-    return Path(__file__).with_name("schema.json")
-
-
-def schema_text() -> str:
-    """Return the text of that file."""
-    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
-
-
-def write_schema() -> None:
-    """Write that file anew, after a change of the format or of the rules."""
-    schema_path().write_text(schema_text(), encoding="utf-8", newline="\n")

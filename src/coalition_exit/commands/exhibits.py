@@ -1,0 +1,275 @@
+"""Finding specifications, running them, writing what they make."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from coalition_exit.errors import EXIT_DONE, EXIT_MODEL_FAILED, SpecError, nearest, one_of, shown
+from coalition_exit.provenance import versions
+from coalition_exit.report.grid import Grid
+from coalition_exit.report.layout import TableLayout
+from coalition_exit.report.output import (
+    CrosstabSource,
+    Extras,
+    FigureSource,
+    TableSource,
+    check_folder,
+    write_output,
+)  # fmt: skip
+from coalition_exit.runner import ESTIMATE_COLUMNS, MODEL_COLUMNS, RunResult, Sources, run_on
+from coalition_exit.runner.crosstabs import CrosstabResult, run_crosstab
+from coalition_exit.runner.diagnostics import DIAGNOSTIC_COLUMNS, diagnose
+from coalition_exit.runner.figures import FigureResult, run_figure
+from coalition_exit.runner.sources import ArchiveSource, RecordSource, Source
+from coalition_exit.specs.exhibits import Crosstab, Exhibit, Figure, load_exhibit
+from coalition_exit.specs.loading import Spec, article_specs, library_folder
+
+Progress = Callable[[str], None]
+Result = RunResult | FigureResult | CrosstabResult
+_ENDINGS = (".yaml", ".yml")
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a run left.
+
+    Attributes
+    ----------
+    tables, grids
+        Tables of coefficients; tables of diagnostics and cross-tabulations.
+    figures
+        Names of figures beside the tables' coefficient plots.
+    failed
+        (exhibit, model, reason) of what could not be computed.
+    warnings
+        What the user should know before reading on.
+    notes
+        What the data are, one sentence a source.
+    hint
+        How to get the other data source; "" when there is none.
+    crosstabs
+        Cross-tabulations as counted.
+    reconstructed
+        Whether some exhibit shows a reconstructed record and not the author's data.
+    """
+
+    exit_code: int
+    out: Path
+    tables: tuple[TableLayout, ...]
+    grids: tuple[Grid, ...]
+    figures: tuple[str, ...]
+    failed: tuple[tuple[str, str, str], ...]
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+    hint: str
+    crosstabs: tuple[CrosstabResult, ...]
+    reconstructed: bool
+
+
+def replicate_specs() -> list[Exhibit]:
+    """Load the article's specifications, tables first."""
+    return [load_exhibit(path) for path in article_specs()]
+
+
+def user_specs(paths: Sequence[str]) -> list[Exhibit]:
+    """Load specifications a user named, checking all before any is run; a folder stands for those in it."""
+    specs = [load_exhibit(found) for path in paths for found in _find_specs(path)]
+    seen: dict[str, str] = {}
+    for spec in specs:
+        # Windows and macOS take names that differ in the case of letters for the same file.
+        name = spec.table.casefold()
+        if name in seen:
+            raise SpecError(f"{spec.path} > table", f"another name than that in {seen[name]}", shown(spec.table))
+        seen[name] = spec.path
+    return specs
+
+
+def _find_specs(path: str) -> list[Path]:
+    """Return a file, the files of a folder, or a specification of the library by its name (article/table1)."""
+    if Path(path).suffix in _ENDINGS or os.path.isfile(path):  # noqa: PTH113 - never raises
+        return [Path(path)]
+    named = {p.relative_to(library_folder()).with_suffix("").as_posix(): p for p in library_folder().rglob("*.yaml")}
+    if path in named:
+        return [named[path]]
+    if os.path.isdir(path):  # noqa: PTH112 - never raises
+        found = sorted(p for p in Path(path).iterdir() if p.suffix in _ENDINGS and p.is_file())
+        if not found:
+            raise SpecError(path, "a folder with YAML files", "none in it")
+        return found
+    folders = sorted({name.partition("/")[0] for name in named})
+    if path.rstrip("/") in folders:
+        return [named[name] for name in sorted(named) if name.startswith(f"{path.rstrip('/')}/")]
+    beside = f"{path}.yaml"
+    hint = f"Did you mean {beside}?" if os.path.isfile(beside) else nearest(path, named)  # noqa: PTH113
+    raise SpecError(path, f"a YAML file, a folder of them, or {one_of(sorted(named))}", "no such file", hint)
+
+
+def run_specs(
+    specs: Sequence[Exhibit], data: str, out: Path, command: str, progress: Progress | None = None
+) -> Outcome:
+    """Run specifications and write the output folder.
+
+    Raises
+    ------
+    InputError
+        The data cannot be used, no model can run on them, or the folder cannot be written.
+    """
+    check_folder(out)
+    started, clock = dt.datetime.now(dt.UTC), time.perf_counter()
+    sources = Sources(data)
+    opened = [sources.for_spec(spec) for spec in specs]
+    warnings = _check_variables(specs, opened)
+    results = [_run(spec, source, progress) for spec, source in zip(specs, opened, strict=True)]
+    tables = [result for result in results if isinstance(result, RunResult)]
+    run = {
+        "command": command,
+        "versions": versions(),
+        "seed": None,
+        "data": _describe_data(results),
+        "specs": {spec.table: {"file": Path(spec.path).name, "sha256": spec.sha256} for spec in specs},
+        "clock": {
+            "started": started.isoformat(timespec="seconds"),
+            "seconds": round(time.perf_counter() - clock, 2),
+        },
+    }
+    estimates = _concat([t.estimates for t in tables], ESTIMATE_COLUMNS)
+    models = _concat([t.models for t in tables], MODEL_COLUMNS)
+    extras = _extras(results)
+    written = write_output(out, [TableSource(t.spec, t.full_note) for t in tables], estimates, models, run, extras)
+    failed = tuple(_failures(results))
+    return Outcome(
+        exit_code=EXIT_MODEL_FAILED if failed else EXIT_DONE,
+        out=out,
+        tables=written.tables,
+        grids=written.grids,
+        figures=tuple(one.figure.table for one in extras.figures),
+        failed=failed,
+        warnings=tuple(warnings),
+        notes=tuple(dict.fromkeys(result.note for result in results)),
+        hint=_other_source(opened),
+        crosstabs=tuple(result for result in results if isinstance(result, CrosstabResult)),
+        reconstructed=any(isinstance(source, RecordSource) for source in opened),
+    )
+
+
+def _concat(frames: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+    filled = [frame for frame in frames if len(frame)]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(columns))
+
+
+def _run(spec: Exhibit, source: Source, progress: Progress | None) -> Result:
+    if isinstance(spec, Spec):
+        return run_on(spec, source, progress)
+    result = run_figure(spec, source) if isinstance(spec, Figure) else run_crosstab(spec, source)
+    if progress is not None:
+        progress(spec.table)
+    return result
+
+
+def count_steps(specs: Sequence[Exhibit]) -> int:
+    """Return how often a run reports progress: once a model, figure or cross-tabulation."""
+    return sum(len(spec.models) if isinstance(spec, Spec) else 1 for spec in specs)
+
+
+def _check_variables(specs: Sequence[Exhibit], opened: Sequence[Source]) -> list[str]:
+    """Say which variables a file lacks, what needs them and what can still run; refuse when nothing can."""
+    said: list[str] = []
+    for source in dict.fromkeys(one for one in opened if isinstance(one, ArchiveSource)):
+        needs: dict[str, Sequence[str]] = {}
+        for spec, own in zip(specs, opened, strict=True):
+            if own is source:
+                needs |= _needs(spec)
+        lacking = source.lacking(needs)
+        if lacking:
+            error = lacking.error(str(source.file.path))
+            if not lacking.runnable:
+                raise error
+            said.append(str(error))
+    return said
+
+
+def _needs(spec: Exhibit) -> dict[str, Sequence[str]]:
+    if isinstance(spec, Spec):
+        return {f"{spec.table} > {model.key}": model.variables for model in spec.models}
+    if isinstance(spec, Crosstab):
+        return {spec.table: [*spec.variables, *(name for e in spec.sample for name in e.names)]}
+    return {spec.table: spec.variables}
+
+
+def _extras(results: Sequence[Result]) -> Extras:
+    diagnosed = [diagnose(one) for one in results if isinstance(one, RunResult) and one.spec.diagnostics]
+    figures = tuple(
+        FigureSource(one.figure, one.data, _figure_note(one), one.reason)
+        for one in results
+        if isinstance(one, FigureResult)
+    )
+    crosstabs = tuple(_crosstab_source(one) for one in results if isinstance(one, CrosstabResult))
+    return Extras(_concat(diagnosed, DIAGNOSTIC_COLUMNS), crosstabs, figures)
+
+
+def _figure_note(result: FigureResult) -> str:
+    said = "; ".join([f"Data: {result.note}", *result.notes])
+    return f"{said}. {result.figure.note}".strip() if result.figure.note else f"{said}."
+
+
+def _crosstab_source(result: CrosstabResult) -> CrosstabSource:
+    tests = {
+        "chi2": result.chi2, "chi2_p": result.chi2_p, "fisher_p": result.fisher_p,
+        "status": result.status, "reason": result.reason,
+    }  # fmt: skip
+    return CrosstabSource(result.crosstab, result.long, tests, (*result.notes, f"data: {result.note}"))
+
+
+def _failures(results: Sequence[Result]) -> list[tuple[str, str, str]]:
+    failed = []
+    for result in results:
+        if isinstance(result, RunResult):
+            failed += [(result.spec.table, one.model.key, one.reason) for one in result.failed]
+        elif result.reason:
+            name = result.figure.table if isinstance(result, FigureResult) else result.crosstab.table
+            failed.append((name, "", result.reason))
+    return failed
+
+
+def _describe_data(results: Sequence[Result]) -> dict[str, Any]:
+    """Return source, hash and note of the data; of each exhibit where they differ."""
+    told: dict[str, dict[str, str]] = {}
+    for result in results:
+        name = result.spec.table if isinstance(result, RunResult) else (
+            result.figure.table if isinstance(result, FigureResult) else result.crosstab.table
+        )  # fmt: skip
+        told[name] = {"source": result.source, "sha256": result.sha256, "note": result.note}
+    different = list({tuple(sorted(one.items())): one for one in told.values()}.values())
+    return dict(different[0]) if len(different) == 1 else {"by_exhibit": told}
+
+
+def _other_source(opened: Sequence[Source]) -> str:
+    names = {source.name for source in opened}
+    if "record" in names:
+        return "To see the author's deposited data instead: coalition-exit data fetch, then --data archive"
+    if any(isinstance(source, ArchiveSource) for source in opened):
+        return "To see the package's own coded record instead: --data record"
+    return ""
+
+
+def summarize_spec(spec: Exhibit) -> str:
+    """Return what a valid specification holds, in a few lines."""
+    if isinstance(spec, Figure):
+        model = f" of {spec.model.failure} ~ {' + '.join(spec.model.covariates)}" if spec.model else ""
+        return f"{spec.path}: valid. Figure {spec.table}: {spec.plot.kind}{model}"
+    if isinstance(spec, Crosstab):
+        return f"{spec.path}: valid. Cross-tabulation {spec.table} of {', '.join(spec.variables)}"
+    lines = [f"{spec.path}: valid. Table {spec.table}, {len(spec.models)} model(s)"]
+    for one in spec.models:
+        sample = f" if {' and '.join(e.text for e in one.sample)}" if one.sample else ""
+        estimator = "" if one.is_cox else f" [{one.estimator_name}]"
+        lines.append(f"  {one.key}: {one.failure or one.outcome} ~ {' + '.join(one.covariates)}{sample}{estimator}")
+    return "\n".join(lines)
