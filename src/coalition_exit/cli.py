@@ -202,7 +202,8 @@ def describe() -> int:
     _print_table(told.counts, "Panel")
     _print_table(told.exits, "Exits by mode")
     _print_table(variables, "Variables", right=("min", "mean", "max"))
-    _print_table(told.tables[["table", "rows", "holds"]], "Tables of the record")
+    grades = ["high", "medium", "low"]
+    _print_table(told.tables[["table", "rows", *grades, "holds"]], "Tables of the record, rows by confidence", grades)
     return EXIT_DONE
 
 

@@ -34,14 +34,24 @@ def describe_data() -> Description:
     panel = build_panel(record)
     codebook = load_codebook()
     rules = resolve_rules(default_variables())
-    rows = [(name, table.label, len(record[name])) for name, table in codebook.tables.items()]
+    rows = [(name, table.label, len(record[name]), *_graded(record[name])) for name, table in codebook.tables.items()]
     return Description(
         note=f"{record.status}; record SHA-256 {record.sha256}",
         counts=count_panel(panel),
         exits=exits_by_mode(record, panel),
         variables=_explain(describe_variables(panel, rules), rules),
-        tables=pd.DataFrame(rows, columns=["table", "holds", "rows"]),
+        tables=pd.DataFrame(rows, columns=["table", "holds", "rows", *_GRADES]),
     )
+
+
+_GRADES = ("high", "medium", "low")
+
+
+def _graded(table: pd.DataFrame) -> tuple[str, ...]:
+    """Count the rows of each confidence; empty for tables without."""
+    if "confidence" not in table:
+        return ("",) * len(_GRADES)
+    return tuple(str(int((table["confidence"] == grade).sum())) for grade in _GRADES)
 
 
 def _explain(variables: pd.DataFrame, rules: Mapping[str, Rule]) -> pd.DataFrame:
