@@ -383,7 +383,7 @@ def test_bad_data_are_refused():
         logrank_test(data, "Surv(tstart, tstop, status) ~ treat", by="treat")
     with pytest.raises(DataError, match="'log' or 'plain'"):
         nelson_aalen(data, "Surv(tstart, tstop, status)", interval="log-log")
-    with pytest.raises(DataError, match="subject 0, row 1"):
+    with pytest.raises(DataError, match="subject 1, row 1"):
         kaplan_meier(data.assign(tstart=0), "Surv(tstart, tstop, status)", id="id")
     with pytest.raises(DataError, match="at least two groups, got 1"):
         logrank_test(data.assign(g=1), "Surv(tstart, tstop, status)", by="g")

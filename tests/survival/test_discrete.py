@@ -438,12 +438,6 @@ def test_refuses_options(options, message):
 @pytest.mark.parametrize(
     ("formula", "options", "arguments", "message"),
     [
-        (
-            "Surv(start, stop, event) ~ age + strata(surgery)",
-            {},
-            {"id": "id"},
-            "no strata\\(\\) in a discrete-time model",
-        ),
         ("Surv(start, stop, event) ~ agee", {}, {"id": "id"}, "Did you mean 'age'"),
         ("Surv(start, stop, event) ~ age", {}, {"id": "surgery"}, "episodes that do not overlap"),
         ("Surv(start, stop, event) ~ age", {"nonproportional": ("agee",)}, {"id": "id"}, "Did you mean 'age'"),

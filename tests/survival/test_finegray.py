@@ -314,13 +314,16 @@ def test_the_default_variance_equals_fine_and_grays_formulas(data: pd.DataFrame)
 
 def test_clusters_and_their_correction() -> None:
     formula = f"Surv(tied, event) ~ {X}"
-    none = FineGray(1).fit(formula, SIM, cause="cause", cluster="group")
-    stata = FineGray(1, correction="stata").fit(formula, SIM, cause="cause", cluster="group")
+    none = FineGray(1, correction="none").fit(formula, SIM, cause="cause", cluster="group")
+    stata = FineGray(1).fit(formula, SIM, cause="cause", cluster="group")
+    assert (none.correction, stata.correction) == ("none", "stata")
+    assert "3 clusters (stata)" in str(stata)
     assert none.n_cluster == 3
     np.testing.assert_allclose(stata.vcov, 1.5 * none.vcov, rtol=1e-12)
-    own = FineGray(1, correction="stata").fit(formula, SIM, cause="cause")
+    own = FineGray(1).fit(formula, SIM, cause="cause")
     assert (own.n_cluster, own.correction) == (None, None)
-    np.testing.assert_allclose(own.vcov, FineGray(1).fit(formula, SIM, cause="cause", cluster="id").vcov, rtol=1e-12)
+    by_id = FineGray(1, correction="none").fit(formula, SIM, cause="cause", cluster="id")
+    np.testing.assert_allclose(own.vcov, by_id.vcov, rtol=1e-12)
 
 
 def test_late_entry_needs_the_robust_variance_and_somebody_at_risk() -> None:

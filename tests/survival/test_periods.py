@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -110,6 +111,97 @@ def test_splitting_episodes_changes_nothing(episodes, length, covariates):
         assert getattr(one, name).tolist() == getattr(two, name).tolist()
     np.testing.assert_allclose(one.x, two.x, atol=1e-12)
     np.testing.assert_allclose(one.at_risk, two.at_risk, atol=1e-12)
+
+
+LENGTHS = {"day": Fraction(1), "week": Fraction(7), "month": Fraction(36525, 1200), "year": Fraction(36525, 100)}
+
+
+@st.composite
+def fine_panels(draw):
+    """Episodes on a grid of 1/16 day, which has all boundaries of months; with late entry and gaps."""
+    episodes = []
+    for subject in range(draw(st.integers(1, 3))):
+        time = Fraction(draw(st.integers(0, 16 * 60)), 16)
+        for _ in range(draw(st.integers(1, 4))):
+            # A stop on a month's or year's boundary, a whole day, or anywhere.
+            month, year = LENGTHS["month"], LENGTHS["year"]
+            later = draw(
+                st.sampled_from(
+                    [
+                        (time // month + 1) * month,
+                        (time // year + 1) * year,
+                        time // 1 + draw(st.integers(1, 40)),
+                        time + Fraction(draw(st.integers(1, 16 * 50)), 16),
+                    ]
+                )
+            )
+            episodes.append((subject, time, later, False, float(draw(st.integers(-3, 3)))))
+            time = later + draw(st.sampled_from([Fraction(0), Fraction(0), Fraction(5, 16), Fraction(40)]))
+        if draw(st.booleans()):
+            episodes[-1] = (*episodes[-1][:3], True, episodes[-1][4])
+    return episodes
+
+
+@settings(deadline=None, max_examples=60)
+@given(fine_panels(), st.sampled_from(sorted(LENGTHS)), st.sampled_from(["start", "end", "mean"]))
+def test_named_periods_equal_exact_arithmetic(episodes, period, covariates):
+    """The walk of `slow` in fractions: an event at a boundary falls in the period that ends there."""
+    wanted = slow(episodes, LENGTHS[period], covariates)
+    subject, start, stop, event, x = zip(*episodes, strict=True)
+    got = person_periods(
+        Surv(np.array(start, float), np.array(stop, float), np.array(event)), np.array(x)[:, None],
+        period_length(period), id=np.array(subject), covariates=covariates,
+    )  # fmt: skip
+    assert got.subject.tolist() == [w[0] for w in wanted]
+    assert got.period.tolist() == [w[1] for w in wanted]
+    assert got.event.tolist() == [w[2] for w in wanted]
+    np.testing.assert_allclose(got.x[:, 0], [float(w[3]) for w in wanted], atol=1e-12)
+    np.testing.assert_allclose(got.at_risk, [float(w[4]) for w in wanted], rtol=1e-9)
+    counts = (got.counts.n_late, got.counts.n_partial, got.counts.n_gap)
+    assert counts == tuple(sum(w[k] for w in wanted) for k in (5, 6, 7))
+
+
+def test_periods_of_the_same_episodes_nest():
+    """An event in day k is in week ceil(k / 7); the days at risk of a week are its time at risk."""
+    rng = np.random.default_rng(4)
+    stop = rng.integers(1, 400, 40).astype(float)
+    start = np.floor(stop * rng.random(40))
+    surv = Surv(start, stop, rng.random(40) < 0.4)
+    days = person_periods(surv, np.zeros((40, 0)), 1.0)
+    weeks = person_periods(surv, np.zeros((40, 0)), 7.0)
+    of_day = {(s, (k + 6) // 7) for s, k in zip(days.subject.tolist(), days.period.tolist(), strict=True)}
+    assert of_day == set(zip(weeks.subject.tolist(), weeks.period.tolist(), strict=True))
+    assert weeks.event.sum() == days.event.sum() == surv.event.sum()
+    assert days.at_risk.min() == 1.0
+    counts = np.unique(
+        [s * 100 + (k + 6) // 7 for s, k in zip(days.subject, days.period, strict=True)], return_counts=True
+    )
+    without = ~weeks.event
+    np.testing.assert_allclose(weeks.at_risk[without], counts[1][without] / 7, rtol=1e-12)
+
+
+def test_late_periods_keep_times_apart_that_differ_by_a_thousandth():
+    # Near a boundary a billionth of the period's number counts as rounding, but never more than a millionth of a period.
+    surv = Surv([1_000_000.0, 1_000_000.001], [1_000_000.001, 1_000_000.5], [1, 1])
+    got = person_periods(surv, np.zeros((2, 0)), 1.0)
+    assert got.period.tolist() == [1_000_001, 1_000_001]
+    assert got.event.tolist() == [True, True]
+    assert got.counts.n_late == 1
+
+
+def test_strata_and_groups_follow_the_covariates():
+    surv = Surv([0, 5, 10], [5, 10, 12], [0, 0, 1])
+    ids = np.zeros(3, dtype=np.int64)
+    for covariates, wanted in (("start", [0, 2]), ("end", [1, 2])):
+        got = person_periods(
+            surv, np.zeros((3, 0)), 10.0, id=ids, covariates=covariates, strata=np.array([0, 1, 2]),
+            group=np.array([3, 3, 4]),
+        )  # fmt: skip
+        assert got.stratum.tolist() == wanted
+        assert got.group.tolist() == [3, 4]
+    for role, codes in (("strata", np.array([0, 1, 1])), ("group", np.array([0, 1, 1]))):
+        with pytest.raises(DataError, match=f"row 1: expected one {role.replace('strata', 'stratum')} for a subject"):
+            person_periods(surv, np.zeros((3, 0)), 10.0, id=ids, covariates="mean", **{role: codes})
 
 
 def test_boundaries_belong_to_the_period_they_end():

@@ -13,7 +13,7 @@ from coalition_exit.errors import DataError, FitError
 from coalition_exit.survival.discrete.discrete import DiscreteHazard, RandomInterceptFit
 from coalition_exit.survival.discrete.glm_links import LINKS
 from coalition_exit.survival.discrete.glm_solver import BinaryData, maximize_binary
-from coalition_exit.survival.discrete.random_intercept import _Quadrature, fit_random_intercept
+from coalition_exit.survival.discrete.random_intercept import Quadrature, fit_random_intercept
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 MODELS = ("bacteria_logit", "bacteria_cloglog", "pbcseq_logit", "cgd_cloglog")
@@ -67,8 +67,8 @@ def test_likelihood_equals_r(model):
     theta = np.append(vector(model, "coef", terms), np.log(scalar(model, "sigma")))
     # lme4 scales the nodes of the cloglog by the expected information, so 25 points differ a little.
     tolerance = 1e-11 if model.endswith("logit") and not model.endswith("cloglog") else 1e-9
-    assert _Quadrature(data, groups, 25).loglik(theta) == pytest.approx(scalar(model, "loglik_lme4"), rel=tolerance)
-    assert _Quadrature(data, groups, 80).loglik(theta) == pytest.approx(scalar(model, "loglik_integrate"), rel=1e-11)
+    assert Quadrature(data, groups, 25).loglik(theta) == pytest.approx(scalar(model, "loglik_lme4"), rel=tolerance)
+    assert Quadrature(data, groups, 80).loglik(theta) == pytest.approx(scalar(model, "loglik_integrate"), rel=1e-11)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -88,7 +88,7 @@ def test_estimates_equal_lme4(model):
 @pytest.mark.parametrize("model", ["bacteria_logit", "bacteria_cloglog"])
 def test_derivatives(model):
     data, groups, terms = problem(model)
-    integral = _Quadrature(data, groups, 60)
+    integral = Quadrature(data, groups, 60)
     theta = np.append(maximize_binary(data, terms).beta * 0.9, np.log(0.8))
     at = integral.evaluate(theta)
     step = 1e-5
@@ -105,7 +105,7 @@ def test_estimate_is_a_maximum_of_the_integral():
     data, groups, terms = problem("bacteria_logit")
     found = fit_random_intercept(data, groups, terms, points=50)
     theta = np.append(found.beta, np.log(found.sigma))
-    at = _Quadrature(data, groups, 100).evaluate(theta)
+    at = Quadrature(data, groups, 100).evaluate(theta)
     # The Newton step that is left, in standard errors.
     left = found.covariance @ at.score / np.sqrt(np.diag(found.covariance))
     assert np.abs(left).max() < 1e-8
@@ -180,14 +180,14 @@ def test_fit_result(link):
     assert "random intercept by g" in fit.title
     row = fit.predict({"x": 0.0}, 3)
     assert row.hazard.between(0, 1).all()
-    with pytest.raises(DataError, match="profile: expected a model without a random intercept"):
-        fit.profile()
+    assert fit.profile(["x", "sigma"]).term.tolist() == ["x", "sigma"]
 
 
 @pytest.mark.parametrize(
     ("options", "arguments", "message"),
     [
-        ({}, {"cluster": "g"}, "random_intercept: expected no cluster= beside it"),
+        ({}, {"cluster": "half"}, "cluster: expected clusters that hold whole groups of the random intercept"),
+        ({}, {"cluster": "one"}, "cluster: expected at least two clusters, got 1"),
         ({"firth": True}, {}, "random_intercept: expected link 'logit' or 'cloglog'"),
         ({"link": "probit"}, {}, "random_intercept: expected link 'logit' or 'cloglog'"),
         ({}, {"random_intercept": "one"}, "random_intercept: expected at least two groups, got 1"),
@@ -198,7 +198,9 @@ def test_fit_result(link):
 def test_refuses(options, arguments, message):
     with pytest.raises(DataError, match=message):
         DiscreteHazard(baseline="log", period=1, **options).fit(
-            "Surv(time, event) ~ x", hazard_data().assign(one=1), **({"random_intercept": "g"} | arguments)
+            "Surv(time, event) ~ x",
+            hazard_data().assign(one=1, half=lambda d: np.arange(len(d)) % 7),
+            **({"random_intercept": "g"} | arguments),
         )
 
 

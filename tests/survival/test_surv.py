@@ -145,7 +145,7 @@ def test_formulas_are_parsed():
         ("Surv(a, b, e) ~ strata(gg)", "strata: expected one of id, a, b, e, x, n, f, g, got 'gg'. Did you mean 'g'?"),
         ("Surv(a, b, e) ~ x * nope", "formula: expected terms over the columns one of id, a, b, e, x, n, f, g"),
         ("Surv(a, b, e) ~ log(", "formula: expected terms over the columns"),
-        ("Surv(a, b, e) ~ x * strata(g)", "formula: expected terms over the columns"),
+        ("Surv(a, b, e) ~ x * strata(g)", "formula: expected strata(x) as a term of its own"),
         ("Surv(a, b, e) ~ log(x)", "term 'log(x)', row 2: expected a finite number, got -inf"),
         ("Surv(f, b, e) ~ x", "column 'f': expected numbers, got values of type"),
     ],

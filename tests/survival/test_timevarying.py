@@ -96,6 +96,37 @@ def test_equals_split_data_with_strata_and_clusters(ties):
     assert own.n_subject == hand.n_subject - len(split) + len(data)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_everything_at_once_equals_rows_split_by_hand(seed):
+    """Two terms, strata of two columns, weights, offset, left truncation, a product, clusters."""
+    random = np.random.default_rng(seed)
+    n = 60
+    data = pd.DataFrame(
+        {
+            "x": random.normal(size=n).round(3), "z": random.integers(0, 2, n), "a": random.integers(0, 2, n),
+            "b": random.integers(0, 2, n), "g": random.integers(0, 9, n), "w": random.choice([0.5, 1, 2, 3.25], n),
+            "o": random.normal(size=n).round(3), "event": (random.random(n) < 0.7).astype(int),
+        }
+    )  # fmt: skip
+    stop = random.exponential(np.exp(-0.5 * data.x)) * 10 + 1
+    data["xz"] = data.x * data.z
+    data["stop"] = np.ceil(stop) if seed % 2 else stop.round(4)
+    data["start"] = np.floor(data.stop * random.uniform(0, 0.8, n)) if seed % 2 else (data.stop * 0.4).round(4)
+    right = "x + z + xz + strata(a, b)"
+    split = split_by_hand(data, "start", "stop", "event")
+    split = split.assign(one=split.x * np.log(split.stop), two=split.z * np.sqrt(split.stop))
+    options = {"weights": "w", "offset": "o", "cluster": "g"}
+    ties = ["breslow", "efron"][seed % 3 % 2]
+    hand = CoxPH(ties=ties).fit(f"Surv(start, stop, event) ~ {right} + one + two", split, **options)
+    for most in (10**9, 0):
+        own = CoxPH(ties=ties, most_split_values=most).fit(
+            f"Surv(start, stop, event) ~ {right} + tt(x, log) + tt(z, sqrt)", data, **options
+        )
+        np.testing.assert_allclose(own.beta, hand.beta, rtol=1e-8)
+        np.testing.assert_allclose(own.covariance, hand.covariance, rtol=1e-7)
+        assert own.loglik == pytest.approx(hand.loglik, rel=1e-12)
+
+
 def test_a_function_of_covariate_and_time():
     data, formula = read("veteran"), "Surv(time, status) ~ trt + karno + tt(karno, f)"
     product = CoxPH().fit(formula, data, tt={"f": lambda t: np.log(t + 20)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,19 +11,22 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr, ndtri
 
-from coalition_exit.errors import DataError
+from coalition_exit.errors import DataError, nearest, one_of
 from coalition_exit.survival.cox.state import CoxState
+from coalition_exit.survival.data.dropped import dropped_text
 from coalition_exit.survival.data.surv import Floats
 from coalition_exit.survival.maketables_plugin import MaketablesMixin
+from coalition_exit.survival.shown import Shown, number
 
 if TYPE_CHECKING:
     from coalition_exit.survival.inference.vcov import ClusterVcov
 
+INTERVALS = ("wald", "profile")
 TIDY_COLUMNS = ("term", "estimate", "std_error", "statistic", "p_value", "conf_low", "conf_high")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Fit(MaketablesMixin):
+class Fit(Shown, MaketablesMixin):
     """Estimates of a model; nothing in it can be changed.
 
     Attributes
@@ -35,6 +39,10 @@ class Fit(MaketablesMixin):
         Rows, subjects, events, clusters (``n_cluster`` is None without clusters).
     n_dropped : int
         Rows left out for missing values.
+    dropped : tuple of (str, int)
+        Missing values by column, where they are known; a row may have several.
+    n_joined : int
+        Distinct times that differed from another by rounding only and were joined to it.
     correction : str or None
         Small-sample convention of the cluster-robust errors (None without clusters).
     n_iter : int
@@ -59,6 +67,8 @@ class Fit(MaketablesMixin):
     formula: str = ""
     estimator: str = ""
     converged: bool = True
+    dropped: tuple[tuple[str, int], ...] = ()
+    n_joined: int = 0
 
     def __post_init__(self) -> None:
         for array in (self.beta, self.covariance, self.model_covariance):
@@ -92,8 +102,8 @@ class Fit(MaketablesMixin):
     def _labelled(self, matrix: Floats) -> pd.DataFrame:
         return pd.DataFrame(matrix.copy(), index=list(self.terms), columns=list(self.terms))
 
-    def tidy(self, exponentiate: bool = False, level: float = 0.95) -> pd.DataFrame:
-        """One row a term: estimate, standard error, z, p value, Wald interval.
+    def tidy(self, exponentiate: bool = False, level: float = 0.95, intervals: str = "wald") -> pd.DataFrame:
+        """One row a term: estimate, standard error, statistic, p value, interval.
 
         Parameters
         ----------
@@ -101,14 +111,27 @@ class Fit(MaketablesMixin):
             Give exp(estimate); the standard error is then the delta method's.
         level
             Confidence level of the interval.
+        intervals
+            "wald": z, its p value, estimate -+ z se. "profile", for Cox models without clusters: interval and p value
+            of the (penalized) likelihood ratio; the statistic is its signed root, which is compared with a standard
+            normal like z.
+
+        Raises
+        ------
+        DataError
+            An unknown name, a level outside (0, 1), or a model without such intervals.
         """
         if not 0 < level < 1:
             raise DataError("level", "a number between 0 and 1", repr(level))
+        if intervals not in INTERVALS:
+            raise DataError("intervals", one_of(INTERVALS), repr(intervals), nearest(str(intervals), INTERVALS))
         estimate, error = self.beta, np.sqrt(np.diag(self.covariance))
         statistic = estimate / error
         reach = ndtri(0.5 + level / 2) * error
         low, high = estimate - reach, estimate + reach
         p_value = 2 * ndtr(-np.abs(statistic))
+        if intervals == "profile":
+            statistic, p_value, low, high = self._profile(level)
         if exponentiate:
             estimate, low, high = np.exp(estimate), np.exp(low), np.exp(high)
             error = error * estimate
@@ -126,15 +149,46 @@ class Fit(MaketablesMixin):
             "loglik", "loglik_null", "converged", "n_iter",
         )  # fmt: skip
 
+    def _profile(self, level: float) -> tuple[Floats, Floats, Floats, Floats]:
+        """Signed root, p value and limits of the profile likelihood."""
+        raise DataError("intervals", "'wald' after this model", "'profile'")
+
+    @property
+    def clustering(self) -> str:
+        """The clusters and their small-sample convention in words; empty without clusters."""
+        return f"{self.n_cluster} clusters ({self.correction})" if self.n_cluster else ""
+
+    @property
+    def heading(self) -> str:
+        clusters = f", {self.clustering}" if self.clustering else ""
+        return f"{self.title}: {self.n_obs} rows, {self.n_subject} subjects, {self.n_event} events{clusters}"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Lines printed under the table: log-likelihoods, what was dropped and why, conventions."""
+        joined = f"{self.n_joined} times joined to one from which they differ by rounding only" if self.n_joined else ""
+        found = f"log-likelihood {self.loglik:.4f} (null {self.loglik_null:.4f})"
+        return tuple(note for note in (found, dropped_text(self.n_dropped, self.dropped), joined) if note)
+
+    def summary(self, exponentiate: bool = False, level: float = 0.95, intervals: str = "wald") -> str:
+        """Return the model, its `tidy` table and its conventions as text, intervals named."""
+        table = "no covariates"
+        if self.terms:
+            table = self.tidy(exponentiate, level, intervals).to_string(index=False, float_format=number)
+        errors = "cluster-robust" if self.correction is not None else "model-based"
+        kind = "Wald" if intervals == "wald" else "profile likelihood"
+        last = (
+            f"standard errors {errors}; {100 * level:g}% intervals: {kind}{'; exp(estimate)' if exponentiate else ''}"
+        )
+        return "\n".join([self.heading, table, *self.notes, last])
+
     def __str__(self) -> str:
-        clusters = f", {self.n_cluster} clusters ({self.correction})" if self.n_cluster else ""
-        head = f"{self.title}: {self.n_obs} rows, {self.n_subject} subjects, {self.n_event} events{clusters}"
-        table = self.tidy().to_string(index=False, float_format=lambda v: f"{v:.4g}")
-        return f"{head}\n{table}\nlog-likelihood {self.loglik:.4f} (null {self.loglik_null:.4f})"
+        return self.summary()
 
     def _repr_html_(self) -> str:
-        table = self.tidy().to_html(index=False, float_format=lambda v: f"{v:.4g}")
-        return f"<p>{html.escape(str(self).splitlines()[0])}</p>{table}"
+        table = self.tidy().to_html(index=False, float_format=number)
+        notes = "".join(f"<br>{html.escape(note)}" for note in self.notes)
+        return f"<p>{html.escape(self.heading)}</p>{table}<p>{notes[4:]}</p>"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -149,12 +203,22 @@ class CoxFit(Fit):
         Rows at risk at an event time, the ones the likelihood depends on.
     state : CoxState
         Arrays for residuals, tests and predictions.
+    cluster_name : str
+        Name of the cluster column, where it is known.
+    clusters : ClusterVcov or None
+        Ways of clustering behind ``vcov`` when there are several (``n_cluster`` is then the number of clusters of
+        the way with the fewest), or when `with_vcov` put another covariance in.
+    ways : mapping
+        Cluster of every row of the data by way, when the model was fitted with several.
     """
 
     ties: str
     n_at_risk_rows: int
     estimator: str = "cox"
     state: CoxState = field(repr=False)
+    cluster_name: str = ""
+    clusters: ClusterVcov | None = field(default=None, repr=False)
+    ways: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def title(self) -> str:
@@ -175,7 +239,44 @@ class CoxFit(Fit):
     @property
     def _glance(self) -> tuple[str, ...]:
         common = super()._glance
-        return (common[0], "ties", *common[1:])
+        return (common[0], "ties", *common[1:], "clustering", "n_joined")
+
+    @property
+    def clustering(self) -> str:
+        if self.clusters is not None:
+            return self.clusters.label
+        text = super().clustering
+        return text.replace(" clusters", f" clusters of {self.cluster_name}") if self.cluster_name else text
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        if self.penalty == "none":
+            return super().notes
+        note = {
+            "firth": 'penalized log-likelihoods; tidy(intervals="profile") has the intervals to report',
+            "ridge": "log-likelihoods without penalty; the ridge biases estimates towards 0 and intervals ignore it",
+        }[self.penalty]
+        return (*super().notes, note)
+
+    def _profile(self, level: float) -> tuple[Floats, Floats, Floats, Floats]:
+        if self.n_cluster:
+            expected = "'wald' with clusters: the likelihood takes the rows of a cluster as independent"
+            raise DataError("intervals", expected, "'profile'", "profile_intervals() gives the model-based ones")
+        table = self.profile_intervals(level)
+        root = np.sign(self.beta) * np.sqrt(table["statistic"].to_numpy())
+        return root, *(table[name].to_numpy() for name in ("p_value", "conf_low", "conf_high"))
+
+    def _one_way(self, clusters: Any, place: str = "clusters") -> Any:
+        """Return values by row for a way of clustering given by name; refuse to choose among several ways."""
+        if isinstance(clusters, str) and clusters in self.ways:
+            return self.ways[clusters]
+        if self.ways and (clusters is None or (isinstance(clusters, str) and clusters in ("cluster", "fit"))):
+            raise DataError(place, f"one of the fit's ways of clustering, {one_of(self.ways)}", repr(clusters))
+        return clusters
+
+    def _clusters(self, options: dict[str, Any]) -> dict[str, Any]:
+        found = self._one_way(options.get("clusters"))
+        return options if found is None else {**options, "clusters": found}
 
     # Each method below hands the arrays to a module of its own; those modules know nothing of fits.
 
@@ -198,37 +299,57 @@ class CoxFit(Fit):
         """Likelihood-ratio, Wald and score tests of terms or of a linear hypothesis; see `hypothesis`."""
         from coalition_exit.survival.cox import hypothesis as module
 
-        return module.all_tests(self.state, self.covariance if self.n_cluster else None, hypothesis, value)
+        vcov = self.covariance if self.n_cluster else None
+        return module.all_tests(self.state, vcov, hypothesis, value, robust_score=self.clusters is None)
 
     def profile_intervals(self, level: float = 0.95, terms: Any = None) -> pd.DataFrame:
-        """Profile-likelihood intervals, the ones to report after Firth's penalty; see `firth`."""
-        from coalition_exit.survival.cox import firth
+        """Profile-likelihood intervals, the ones to report after Firth's penalty; see `profile`."""
+        from coalition_exit.survival.cox import profile
 
-        return firth.profile_intervals(self.state, level, terms)
+        return profile.profile_intervals(self.state, level, terms)
 
     def leave_one_out(self, groups: Any = "cluster") -> pd.DataFrame:
         """Refit without each cluster (or group), beside the one-step value; see `influence`."""
         from coalition_exit.survival.checks import influence
 
-        return influence.leave_one_out(self.state, groups)
+        return influence.leave_one_out(self.state, self._one_way(groups, "groups"))
 
     def leave_two_out(self, groups: Any = "cluster") -> pd.DataFrame:
         """Refit without each pair of clusters (or groups); see `influence`."""
         from coalition_exit.survival.checks import influence
 
-        return influence.leave_two_out(self.state, groups)
+        return influence.leave_two_out(self.state, self._one_way(groups, "groups"))
 
     def concordance(self, cluster: Any = "fit") -> Any:
         """Harrell's C with its standard error; see `concordance`."""
         from coalition_exit.survival.checks import concordance
 
-        return concordance.concordance(self.state, cluster)
+        return concordance.concordance(self.state, self._one_way(cluster, "cluster") if cluster is not None else None)
 
     def functional_form(self, covariate: str, **options: Any) -> pd.DataFrame:
         """Martingale residuals against a covariate with a lowess line, as numbers; see `functional_form`."""
         from coalition_exit.survival.checks import functional_form
 
         return functional_form.functional_form(self.state, covariate, **options)
+
+    def plot_functional_form(self, covariate: str, ax: Any = None, **options: Any) -> Any:
+        """Draw `functional_form` with matplotlib and return the axes."""
+        from coalition_exit.survival import plots
+
+        return plots.functional_form(self.functional_form(covariate, **options), covariate, ax)
+
+    def schoenfeld_smooth(self, term: str, transform: Any = "km", **options: Any) -> Any:
+        """Coefficient over time from scaled Schoenfeld residuals; see `schoenfeld_smooth`. It has ``plot()``."""
+        from coalition_exit.survival.checks import schoenfeld_smooth
+
+        return schoenfeld_smooth.schoenfeld_smooth(self.state, term, transform, **options)
+
+    def plot_hazard_ratio_over_time(self, term: str, by_time: Any, times: Any, ax: Any = None, **options: Any) -> Any:
+        """Draw `hazard_ratio_over_time` with matplotlib and return the axes."""
+        from coalition_exit.survival import plots
+
+        table = self.hazard_ratio_over_time(term, by_time, times, **options)
+        return plots.hazard_ratio_over_time(table, ax, change=options.get("change", 1.0))
 
     def baseline(self, at: Any = "zero", **options: Any) -> Any:
         """Baseline hazard by event time; see `baseline.baseline_hazard`."""
@@ -266,10 +387,21 @@ class CoxFit(Fit):
 
         return predict.hazard_ratio_over_time(self.terms, self.beta, self.covariance, term, by_time, times, **options)
 
+    def refit(self, *, terms: Any = None, weights: Any = None) -> CoxFit:
+        """Fit again on the same rows and risk sets, with other weights or fewer terms; see `refit`."""
+        from coalition_exit.survival.cox import refit
+
+        return refit.refit(self, terms=terms, weights=weights)
+
     def with_vcov(self, found: ClusterVcov) -> CoxFit:
         """Return the fit with another covariance, such as a two-way one; every print names it."""
-        smallest = min(found.n_cluster)
-        return replace(self, covariance=found.vcov, correction=found.label, n_cluster=smallest)
+        return replace(
+            self,
+            covariance=found.vcov,
+            correction=found.correction,
+            n_cluster=min(found.n_cluster),
+            clusters=found,
+        )
 
     def vcov_clusters(self, clusters: Any, correction: str = "stata", psd: str = "fix") -> ClusterVcov:
         """Cluster sandwich in one or more dimensions; see `vcov.cluster_vcov`."""
@@ -287,22 +419,22 @@ class CoxFit(Fit):
         """Bias-reduced sandwich with its degrees of freedom, named by its paper; see `fewclusters`."""
         from coalition_exit.survival.inference import fewclusters
 
-        return fewclusters.few_clusters(self.state, method, **options)
+        return fewclusters.few_clusters(self.state, method, **self._clusters(options))
 
     def jackknife(self, **options: Any) -> Any:
         """Cluster jackknife, exact or one step; see `jackknife.jackknife`."""
         from coalition_exit.survival.inference import jackknife
 
-        return jackknife.jackknife(self.state, **options)
+        return jackknife.jackknife(self.state, **self._clusters(options))
 
     def bootstrap(self, n_boot: int, *, seed: int, **options: Any) -> Any:
         """Cluster bootstrap, all replicates solved together; see `bootstrap.cluster_bootstrap`."""
         from coalition_exit.survival.inference import bootstrap
 
-        return bootstrap.cluster_bootstrap(self.state, n_boot, seed=seed, **options)
+        return bootstrap.cluster_bootstrap(self.state, n_boot, seed=seed, **self._clusters(options))
 
     def score_bootstrap(self, n_boot: int = 9999, *, seed: int, **options: Any) -> Any:
         """Score (wild) cluster bootstrap of p values; see `bootstrap.score_bootstrap`."""
         from coalition_exit.survival.inference import bootstrap
 
-        return bootstrap.score_bootstrap(self.state, n_boot, seed=seed, **options)
+        return bootstrap.score_bootstrap(self.state, n_boot, seed=seed, **self._clusters(options))

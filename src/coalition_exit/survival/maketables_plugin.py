@@ -117,7 +117,10 @@ class MaketablesMixin:
         """Type of the standard errors: "model", or "cluster" with the small-sample convention."""
         correction = getattr(self, "correction", None)
         kind = "model" if correction is None else f"cluster ({correction})"
-        return {"vcov_type": kind, "clustervar": None}
+        found = getattr(self, "clusters", None)
+        if found is not None and hasattr(found, "dimensions"):
+            return {"vcov_type": found.label, "clustervar": " + ".join(found.dimensions)}
+        return {"vcov_type": kind, "clustervar": getattr(self, "cluster_name", "") or None}
 
     @property
     def __maketables_var_labels__(self) -> dict[str, str] | None:

@@ -23,12 +23,13 @@ from coalition_exit.survival.checks.residuals import row_groups
 from coalition_exit.survival.cox.risksets import RiskSets, prepare_risk_sets
 from coalition_exit.survival.cox.state import CoxState
 from coalition_exit.survival.data.surv import Floats, Integers, Surv
+from coalition_exit.survival.shown import Shown
 
 COUNTS = ("concordant", "discordant", "tied_x", "tied_time", "tied_both")
 
 
 @dataclass(frozen=True, eq=False)
-class Concordance:
+class Concordance(Shown):
     """Harrell's C with its counts of pairs, each pair weighted by the product of its case weights.
 
     Attributes
@@ -65,6 +66,15 @@ class Concordance:
     n_obs: int
     n_event: int
     n_cluster: int | None
+
+    @property
+    def heading(self) -> str:
+        rows = f"{self.n_cluster} clusters" if self.n_cluster else f"{self.n_obs} rows"
+        return f"Concordance {self.concordance:.4f}, std. error {self.std_error:.4f} (jackknife over {rows})"
+
+    @property
+    def shown(self) -> pd.DataFrame:
+        return self.tidy()[[*COUNTS, "n_obs", "n_event"]]
 
     def tidy(self) -> pd.DataFrame:
         """One row: concordance, std_error, the counts of pairs, rows, events, clusters."""

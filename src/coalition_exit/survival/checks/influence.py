@@ -76,7 +76,7 @@ def leave_one_out(state: CoxState, groups: str | ArrayLike = "cluster") -> pd.Da
     state
         A Cox fit with p >= 1 covariates.
     groups
-        "cluster" or "id" as given to the fit (labelled by code), or an array of n values.
+        "cluster" or "id" as given to the fit, or an array of n values.
 
     Returns
     -------

@@ -33,7 +33,7 @@ from scipy.stats import chi2
 
 from coalition_exit.errors import DataError, FitError, nearest, one_of
 from coalition_exit.survival.checks.residuals import event_residuals, expected_events
-from coalition_exit.survival.cox.partial import gram
+from coalition_exit.survival.cox.blockwise import gram
 from coalition_exit.survival.cox.state import CoxState
 from coalition_exit.survival.data.surv import Floats, Surv
 from coalition_exit.survival.inference.vcov import require_maximum

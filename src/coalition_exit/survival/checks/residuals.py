@@ -2,9 +2,9 @@
 
 Rows that are at risk at no event time have an expected number of events of 0 and score residuals
 of 0; they are part of the result. Where no event of positive weight happens the risk set has no
-mean: a row of weight 0 that has its event there has NaN for a score residual. Row numbers are
-positions in the data that the model was fitted to (after rows with missing values were dropped,
-if they were). With tt() terms rows are split at the event times: results are sums over the parts of a
+mean: a row of weight 0 that has its event there has NaN for a score residual. Rows bear the labels
+of the data's index (those of the rows kept, if rows with missing values were dropped), subjects and
+clusters their own names. With tt() terms rows are split at the event times: results are sums over the parts of a
 row, for the rows that are at risk at an event time.
 
 References
@@ -61,8 +61,8 @@ def row_groups(state: CoxState, by: str | ArrayLike, role: str = "collapse") -> 
     state
         A fit on n rows.
     by
-        "id" (labelled by codes 0, 1, ... in order of first appearance) or "cluster" for the subjects or
-        clusters given to the fit, or an array of n values.
+        "id" or "cluster" for the subjects or clusters given to the fit, by their names in order of first
+        appearance, or an array of n values.
     role
         Name of the argument, for messages.
 
@@ -79,8 +79,9 @@ def row_groups(state: CoxState, by: str | ArrayLike, role: str = "collapse") -> 
         given, size = known[by]
         if given is None:
             raise DataError(role, f"a model that was fitted with {by}=", f"none, and {role}={by!r}")
-        if by == "cluster" and design.cluster_labels is not None:
-            return RowGroups(given, pd.Index(design.cluster_labels))
+        labels = design.cluster_labels if by == "cluster" else design.id_labels
+        if labels is not None:
+            return RowGroups(given, pd.Index(labels))
         return RowGroups(given, pd.RangeIndex(size or 0))
     source = design.source
     n = len(design.surv) if source is None else int(source.max(initial=-1)) + 1
@@ -88,12 +89,12 @@ def row_groups(state: CoxState, by: str | ArrayLike, role: str = "collapse") -> 
     # Split rows do not tell how many rows of the data follow the last one at risk.
     if array.ndim != 1 or len(array) < n or (source is None and len(array) > n):
         raise DataError(role, f"{n} values, one a row of the data", f"shape {array.shape}")
-    codes, labels = pd.factorize(pd.Series(array), sort=True)
+    codes, names = pd.factorize(pd.Series(array), sort=True)
     if (codes < 0).any():
         row = int(np.argmax(codes < 0))
         raise DataError(f"{role}, row {row} ({int((codes < 0).sum())} such rows)", "a value", "a missing value")
     codes = codes.astype(np.int64)
-    return RowGroups(codes if source is None else codes[source], pd.Index(labels))
+    return RowGroups(codes if source is None else codes[source], pd.Index(names))
 
 
 def groups_of(state: CoxState, collapse: str | ArrayLike | None) -> RowGroups | None:
@@ -102,8 +103,16 @@ def groups_of(state: CoxState, collapse: str | ArrayLike | None) -> RowGroups | 
         return row_groups(state, collapse)
     if state.design.source is None:
         return None
-    labels, codes = np.unique(state.design.source, return_inverse=True)
-    return RowGroups(codes.reshape(-1), pd.Index(labels))
+    rows, codes = np.unique(state.design.source, return_inverse=True)
+    return RowGroups(codes.reshape(-1), row_labels(state, rows))
+
+
+def row_labels(state: CoxState, rows: Integers | None = None) -> pd.Index:
+    """Labels of rows of the data by position, all of them by default: its index, or the positions."""
+    index = state.design.index
+    if index is None:
+        index = pd.RangeIndex(len(state.design.surv) if rows is None else int(rows.max(initial=-1)) + 1)
+    return index if rows is None else index[rows]
 
 
 def sum_steps(likelihood: PartialLikelihood, values: Floats) -> Floats:
@@ -211,7 +220,7 @@ def deviance_residuals(state: CoxState, *, collapse: str | ArrayLike | None = No
     if groups is not None:
         events, expected = groups.sum(events), groups.sum(expected)
     values = np.sign(events - expected) * np.sqrt(2 * _divergence(events, expected))
-    return pd.Series(values, index=None if groups is None else groups.labels, name="deviance")
+    return pd.Series(values, index=row_labels(state) if groups is None else groups.labels, name="deviance")
 
 
 def _divergence(events: Floats, expected: Floats) -> Floats:
@@ -292,8 +301,9 @@ def schoenfeld_residuals(state: CoxState, *, scaled: bool = False, weighted: boo
 
     Returns
     -------
-    DataFrame, shape (d, p), a column a term; index (time, stratum, row), sorted in this order. R
-    sorts by stratum first. ``stratum`` is the stratum's code, 0 without strata.
+    DataFrame, shape (d, p), a column a term; index (time, stratum, row), sorted by time, stratum and
+    place in the data. R sorts by stratum first. ``stratum`` is the stratum's code, 0 without strata; ``row``
+    the label of the row in the data.
     """
     values, events = event_residuals(state)
     rows = state.risk_sets.rows[events]
@@ -303,11 +313,11 @@ def schoenfeld_residuals(state: CoxState, *, scaled: bool = False, weighted: boo
         values = values @ state.inverse * len(rows) + state.beta
     strata = state.design.strata
     stratum = np.zeros(len(rows), dtype=np.int64) if strata is None else strata[rows]
-    levels = [state.design.surv.stop[rows], stratum, rows]
-    if state.design.source is not None:
-        levels[2] = state.design.source[rows]
-    order = np.lexsort(levels[::-1])
-    index = pd.MultiIndex.from_arrays([level[order] for level in levels], names=["time", "stratum", "row"])
+    time = state.design.surv.stop[rows]
+    place = rows if state.design.source is None else state.design.source[rows]
+    order = np.lexsort((place, stratum, time))
+    levels = [time[order], stratum[order], row_labels(state, place[order])]
+    index = pd.MultiIndex.from_arrays(levels, names=["time", "stratum", "row"])
     return pd.DataFrame(values[order], index=index, columns=list(state.design.names))
 
 
@@ -342,7 +352,7 @@ def _all_rows(state: CoxState, values: Floats) -> Floats:
 def _series(state: CoxState, values: Floats, name: str, collapse: str | ArrayLike | None) -> pd.Series:
     groups = groups_of(state, collapse)
     if groups is None:
-        return pd.Series(values, name=name)
+        return pd.Series(values, index=row_labels(state), name=name)
     return pd.Series(groups.sum(values), index=groups.labels, name=name)
 
 
@@ -353,5 +363,5 @@ def _frame(state: CoxState, values: Floats, collapse: str | ArrayLike | None, we
     names = list(state.design.names)
     groups = groups_of(state, collapse)
     if groups is None:
-        return pd.DataFrame(values, columns=names)
+        return pd.DataFrame(values, index=row_labels(state), columns=names)
     return pd.DataFrame(groups.sum(values), index=groups.labels, columns=names)

@@ -15,52 +15,37 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtrc
 
 from coalition_exit.errors import DataError, FitError, nearest, one_of
+from coalition_exit.survival.competing.aalen_johansen import incidence_interval
 from coalition_exit.survival.competing.causes import cause_codes, find_cause
+from coalition_exit.survival.competing.equality import EqualityTest
 from coalition_exit.survival.competing.incidence import quadratic_form, step_table
+from coalition_exit.survival.competing.incidence_errors import (
+    HazardModel,
+    check_interval_options,
+    incidence_from_hazards,
+    incidence_variance,
+    sum_by_unit,
+)
 from coalition_exit.survival.cox.cox import CoxPH
-from coalition_exit.survival.cox.state import CoxState
 from coalition_exit.survival.data.complete_rows import complete_rows
 from coalition_exit.survival.data.design import Design, build_design
+from coalition_exit.survival.data.dropped import missing_by_column
 from coalition_exit.survival.data.newdata import scenario_matrix
 from coalition_exit.survival.data.surv import Floats, Integers, Surv
+from coalition_exit.survival.data.timefix import join_near_times
 from coalition_exit.survival.fit import CoxFit
 from coalition_exit.survival.inference.vcov import correction_factor, sum_by_cluster
+from coalition_exit.survival.shown import Shown, number
 
 
-@dataclass(frozen=True, eq=False)
-class EqualityTest:
-    """Test that coefficients are equal across causes.
-
-    Attributes
-    ----------
-    terms : tuple of str
-        Terms tested.
-    statistic, p_value : float
-        Joint Wald test, from the cluster sandwich across causes if there are clusters.
-    df : int
-    lr_statistic, lr_p_value : float
-        Likelihood-ratio test (NaN with clusters or weights, for which it does not hold).
-    by_term : DataFrame
-        term, statistic, df, p_value: Wald tests one term at a time.
-    """
-
-    terms: tuple[str, ...]
-    statistic: float
-    df: int
-    p_value: float
-    lr_statistic: float
-    lr_p_value: float
-    by_term: pd.DataFrame
-
-
-@dataclass(frozen=True, eq=False)
-class CauseFits:
+@dataclass(frozen=True, eq=False, repr=False)
+class CauseFits(Shown):
     """Cox models, one per cause: exits for the other causes are censored.
 
     Attributes
     ----------
-    fits : dict
-        `CoxFit` by cause, in order.
+    by_cause : tuple of (cause, CoxFit)
+        In order; ``fits`` gives them as a dict.
     model : CoxPH
     design : Design
         All rows with any exit as event.
@@ -68,10 +53,36 @@ class CauseFits:
         0 for no exit, c for the c-th cause.
     """
 
-    fits: Mapping[object, CoxFit]
+    by_cause: tuple[tuple[object, CoxFit], ...]
     model: CoxPH
     design: Design = field(repr=False)
     codes: Integers = field(repr=False)
+
+    @property
+    def fits(self) -> dict[object, CoxFit]:
+        """The fits by cause."""
+        return dict(self.by_cause)
+
+    @property
+    def heading(self) -> str:
+        """Causes, rows and conventions in one line."""
+        first = self.by_cause[0][1]
+        events = ", ".join(f"{cause!r} {fit.n_event}" for cause, fit in self.by_cause)
+        clusters = f", {first.clustering}" if first.clustering else ""
+        return (
+            f"Cause-specific Cox models ({first.ties} ties): {first.n_obs} rows, {first.n_subject} subjects, "
+            f"events by cause: {events}{clusters}"
+        )
+
+    @property
+    def shown(self) -> pd.DataFrame:
+        """`tidy`."""
+        return self.tidy()
+
+    def __str__(self) -> str:
+        notes = (f"cause {cause}: {note}" for cause, fit in self.by_cause for note in fit.notes)
+        table = self.tidy().to_string(index=False, float_format=number)
+        return "\n".join([self.heading, table, *notes, "exits for other causes count as censored"])
 
     def __getitem__(self, cause: object) -> CoxFit:
         causes = tuple(self.fits)
@@ -180,7 +191,14 @@ class CauseFits:
         return self.model.fit_design(stacked).loglik
 
     def predict(
-        self, at: pd.DataFrame | Mapping[str, float], times: ArrayLike | None = None, product: str = "exponential"
+        self,
+        at: pd.DataFrame | Mapping[str, float],
+        times: ArrayLike | None = None,
+        product: str = "exponential",
+        *,
+        variance: str = "infinitesimal",
+        conf_type: str = "log",
+        level: float = 0.95,
     ) -> pd.DataFrame:
         """Cumulative incidence of each cause for given covariates, from all causes' hazards.
 
@@ -198,39 +216,101 @@ class CauseFits:
             "exponential": S falls by exp(-h), h the sum of h_c, and the fall is shared among the
             causes as h_c / h, as R's ``survfit`` of a multi-state coxph. "limit": S falls by 1 - h,
             the Aalen-Johansen product; h can exceed 1 far from the data, then S stays at 0.
+        variance
+            "infinitesimal": the infinitesimal jackknife over clusters, or subjects without clusters, with
+            the fits' correction. "delta": as R's ``survfit.coxph``; with clusters only the
+            coefficients' part is robust. "none": no errors. (R's multi-state ``survfit`` has none.)
+        conf_type
+            "log", "log-log" or "plain", of the incidence.
+        level
+            Confidence level.
 
         Returns
         -------
         DataFrame
-            scenario (the index of ``at``), cause, time, estimate, event_free. Missing after the last end of follow-up.
+            scenario (the index of ``at``), cause, time, estimate, std_error, conf_low, conf_high, event_free,
+            event_free_std_error, variance. Missing after the last end of follow-up.
 
         Raises
         ------
         DataError
-            Missing columns; a stratified model.
+            Missing columns; a stratified model; unknown options; errors of a penalized fit.
         """
         if product not in ("exponential", "limit"):
             raise DataError("product", "'exponential' or 'limit'", repr(product))
+        check_interval_options(variance, conf_type, level)
         if self.design.strata is not None:
             raise DataError("predict", "a model without strata", "a stratified one (each stratum has its own hazards)")
         fits = list(self.fits.values())
         x, labels = scenario_matrix(fits[0].terms, scenarios(at))
-        grid = np.unique(np.concatenate([_state(fit).risk_sets.times for fit in fits]))
+        grid = np.unique(np.concatenate([fit.state.risk_sets.times for fit in fits]))
         hazards = np.stack([_hazard(fit, grid, x) for fit in fits], axis=2)
         incidence, free = incidence_from_hazards(hazards, product)
         wanted = grid if times is None else np.atleast_1d(np.asarray(times, dtype=float))
         place = np.searchsorted(grid, wanted, side="right") - 1
         late = wanted > self.design.surv.stop.max()
+        errors = self._errors(x, grid, hazards, place, product, variance)
         tables = []
         for row, label in enumerate(labels):
-            event_free = np.where(late, np.nan, np.where(place < 0, 1.0, free[row, np.maximum(place, 0)]))
+            names, free_now = ("scenario", "cause", "time"), np.where(place < 0, 1.0, free[row, np.maximum(place, 0)])
             for c, cause in enumerate(self.fits):
                 value = np.where(place < 0, 0.0, incidence[row, np.maximum(place, 0), c])
-                values = (wanted, np.where(late, np.nan, value), event_free)
-                tables.append(
-                    step_table(("scenario", "cause", "time", "estimate", "event_free"), (label, cause), values)
+                table = step_table(names, (label, cause), (wanted,))
+                table["estimate"], table["std_error"] = value, errors[row][0][:, c]
+                table["conf_low"], table["conf_high"] = incidence_interval(
+                    value, errors[row][0][:, c], conf_type, level
                 )
+                table["event_free"], table["event_free_std_error"] = free_now, errors[row][1]
+                table.loc[late, table.columns[3:]] = np.nan
+                tables.append(table.assign(variance=variance))
         return pd.concat(tables, ignore_index=True)
+
+    def _errors(
+        self, x: Floats, grid: Floats, hazards: Floats, place: Integers, product: str, variance: str
+    ) -> list[tuple[Floats, Floats]]:
+        """Standard errors of each scenario's incidences, (T, C), and event-free probability, (T,)."""
+        n_cause = len(self.fits)
+        if variance == "none":
+            nothing = np.full((len(place), n_cause), np.nan)
+            return [(nothing, nothing[:, 0])] * len(x)
+        fits = list(self.fits.values())
+        for fit in fits:
+            fit.state.require_plain(f"errors of the incidence (variance={variance!r})")
+        models = self._models()
+        known, back = np.unique(np.maximum(place, 0), return_inverse=True)
+        places = [np.searchsorted(grid, fit.state.risk_sets.times)[fit.state.likelihood.steps.at] for fit in fits]
+        covariance = self.covariance()
+        factor = 1.0
+        if variance == "infinitesimal" and self.design.cluster is not None:
+            factor = correction_factor(self.model.correction, self.design.n_cluster or 0)
+        out = []
+        for i, row in enumerate(x):
+            centred = [row - fit.state.center for fit in fits]
+            ratios = [
+                float(np.exp(z @ fit.state.beta - fit.state.evaluation.shift))
+                for z, fit in zip(centred, fits, strict=True)
+            ]
+            found = incidence_variance(
+                models, covariance, centred, ratios, places, hazards[i], known, product, variance
+            )
+            errors = np.sqrt(factor * np.maximum(found.incidence, 0.0))[back.reshape(-1)]
+            free = np.sqrt(factor * np.maximum(found.event_free, 0.0))[back.reshape(-1)]
+            out.append((np.where(place[:, None] < 0, 0.0, errors), np.where(place < 0, 0.0, free)))
+        return out
+
+    def _models(self) -> list[HazardModel]:
+        """What the errors need of each cause's fit."""
+        design = self.design
+        unit = next((u for u in (design.cluster, design.id) if u is not None), np.arange(len(design.surv)))
+        codes, n_unit = np.unique(unit, return_inverse=True)[1].reshape(-1), len(np.unique(unit))
+        found = []
+        for fit in self.fits.values():
+            state = fit.state
+            own = codes[state.risk_sets.rows]
+            scores = state.likelihood.score_residuals(state.evaluation)
+            influence = sum_by_unit(scores, state.likelihood.weights, own, n_unit) @ state.inverse
+            found.append(HazardModel(state.likelihood, state.evaluation, own, n_unit, influence))
+        return found
 
 
 def cause_specific(
@@ -281,15 +361,20 @@ def cause_specific(
         ),
         n_dropped=n_dropped,
     )
+    surv, n_joined = join_near_times(design.surv) if model.timefix else (design.surv, 0)
+    design = replace(design, surv=surv)
+    reasons = missing_by_column(formula, data, beside) if n_dropped else ()
+    name = cluster if isinstance(cluster, str) else ""
     codes, causes = cause_codes(design.surv.event, columns["cause"])
     fits: dict[object, CoxFit] = {}
     for code, label in enumerate(causes, start=1):
         surv = with_event(design.surv.start, design.surv.stop, codes == code)
         try:
-            fits[label] = model.fit_design(replace(design, surv=surv), formula=formula)
+            fit = model.fit_design(replace(design, surv=surv), formula=formula)
+            fits[label] = replace(fit, dropped=reasons, n_joined=n_joined, cluster_name=name)
         except FitError as error:
             raise FitError(error.status, f"cause {label!r}: {error}") from None
-    return CauseFits(fits, model, design, codes)
+    return CauseFits(tuple(fits.items()), model, design, codes)
 
 
 def with_event(start: Floats, stop: Floats, event: NDArray[np.bool_]) -> Surv:
@@ -297,15 +382,9 @@ def with_event(start: Floats, stop: Floats, event: NDArray[np.bool_]) -> Surv:
     return Surv(start, stop, event) if np.isfinite(start).all() else Surv(stop, event)
 
 
-def _state(fit: CoxFit) -> CoxState:
-    if fit.state is None:
-        raise DataError("fit", "a fit that keeps its arrays", "one without state")
-    return fit.state
-
-
 def _influence(fit: CoxFit, n_cluster: int) -> Floats:
     """Cluster sums of the score residuals times the model covariance: shape (G, p)."""
-    state = _state(fit)
+    state = fit.state
     residuals = state.likelihood.score_residuals(state.evaluation) * state.likelihood.weights[:, None]
     assert state.design.cluster is not None
     return np.asarray(sum_by_cluster(residuals, state.design.cluster[state.risk_sets.rows], n_cluster) @ state.inverse)
@@ -313,7 +392,7 @@ def _influence(fit: CoxFit, n_cluster: int) -> Floats:
 
 def _hazard(fit: CoxFit, grid: Floats, x: Floats) -> Floats:
     """Increments of the cumulative hazard for covariates x at the times of the grid: shape (rows, K)."""
-    state = _state(fit)
+    state = fit.state
     steps, at = state.likelihood.steps, state.evaluation
     own = np.bincount(steps.at, weights=at.hazard, minlength=state.risk_sets.n_times)
     baseline = np.zeros(len(grid))
@@ -324,26 +403,3 @@ def _hazard(fit: CoxFit, grid: Floats, x: Floats) -> Floats:
 def scenarios(at: pd.DataFrame | Mapping[str, float]) -> pd.DataFrame:
     """Return a mapping as a table of one row, a table as it is."""
     return at if isinstance(at, pd.DataFrame) else pd.DataFrame([dict(at)])
-
-
-def incidence_from_hazards(hazards: Floats, product: str) -> tuple[Floats, Floats]:
-    """Combine hazards of causes into cumulative incidences.
-
-    Parameters
-    ----------
-    hazards
-        Increments of the causes' cumulative hazards, shape (rows, K, C).
-    product
-        "exponential" or "limit": see `CauseFits.predict`.
-
-    Returns
-    -------
-    incidence : shape (rows, K, C)
-    event_free : shape (rows, K)
-    """
-    total = hazards.sum(axis=2)
-    fall = -np.expm1(-total) if product == "exponential" else np.minimum(total, 1.0)
-    free = np.cumprod(1 - fall, axis=1)
-    before = np.concatenate([np.ones((len(free), 1)), free[:, :-1]], axis=1)
-    share = hazards / np.where(total > 0, total, 1.0)[:, :, None]
-    return np.cumsum((before * fall)[:, :, None] * share, axis=1), free

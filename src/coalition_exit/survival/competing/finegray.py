@@ -4,68 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from coalition_exit.errors import DataError, FitError, nearest, one_of
+from coalition_exit.survival.competing.aalen_johansen import incidence_interval
 from coalition_exit.survival.competing.causes import cause_codes, check_single_exit, find_cause
 from coalition_exit.survival.competing.competing import scenarios, with_event
 from coalition_exit.survival.competing.finegray_likelihood import FineGrayLikelihood
 from coalition_exit.survival.competing.finegray_risksets import (
-    Censoring,
     estimate_censoring,
     prepare_finegray,
 )
-from coalition_exit.survival.competing.finegray_variance import censoring_terms
+from coalition_exit.survival.competing.finegray_state import FineGrayState, cumulative_errors, score_influence
 from coalition_exit.survival.competing.incidence import step_table
-from coalition_exit.survival.cox.partial import Evaluation
+from coalition_exit.survival.competing.incidence_errors import check_interval_options
 from coalition_exit.survival.cox.solver import Solution, maximize
 from coalition_exit.survival.data.complete_rows import codes_of, complete_rows, take_column
 from coalition_exit.survival.data.design import Design, build_design
+from coalition_exit.survival.data.dropped import missing_by_column
 from coalition_exit.survival.data.newdata import scenario_matrix
-from coalition_exit.survival.data.surv import Floats, Integers, check_episodes
+from coalition_exit.survival.data.surv import Integers, check_episodes
+from coalition_exit.survival.data.timefix import join_near_times
 from coalition_exit.survival.fit import Fit
-from coalition_exit.survival.inference.vcov import CORRECTIONS, cluster_sandwich, correction_factor, sum_by_cluster
+from coalition_exit.survival.inference.vcov import CORRECTIONS, correction_factor
+from coalition_exit.survival.ratios import ratio_columns
 
 TIES = ("breslow", "efron")
 VARIANCES = ("fine_gray", "robust")
 TIED_CENSORING = ("cmprsk", "survival")
-
-
-@dataclass(frozen=True, eq=False)
-class FineGrayState:
-    """Arrays behind a Fine-Gray fit: n rows, m of them in a risk set.
-
-    Attributes
-    ----------
-    design : Design
-        All n rows, with the exits for the cause as events.
-    likelihood : FineGrayLikelihood
-        Covariates centred.
-    evaluation : Evaluation
-        At the estimate.
-    center : ndarray, shape (p,)
-    censoring : tuple of Censoring
-        By censoring stratum.
-    cell : ndarray, shape (n,)
-        Censoring stratum of each row.
-    any_exit, ends : ndarray of bool, shape (n,)
-        The row ends in an exit for any cause; the row is its subject's last one.
-    unit : ndarray, shape (n,)
-        Unit of the variance of each row.
-    """
-
-    design: Design
-    likelihood: FineGrayLikelihood
-    evaluation: Evaluation
-    center: Floats
-    censoring: tuple[Censoring, ...]
-    cell: Integers
-    any_exit: NDArray[np.bool_]
-    ends: NDArray[np.bool_]
-    unit: Integers
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -78,6 +48,8 @@ class FineGrayFit(Fit):
         The exit modelled; ``n_event`` counts it.
     n_competing : int
         Other exits.
+    n_joined : int
+        Distinct times that differed from another by rounding only and were joined to it.
     ties, variance, tied_censoring : str
         Conventions, see `FineGray`.
     loglik, loglik_null : float
@@ -88,6 +60,7 @@ class FineGrayFit(Fit):
 
     cause: object
     n_competing: int
+    n_joined: int = 0
     ties: str
     variance: str
     tied_censoring: str
@@ -99,12 +72,52 @@ class FineGrayFit(Fit):
         return f"Fine-Gray model for {self.cause!r} ({self.ties} ties, {self.variance} variance)"
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """As `Fit.notes`, and the conventions of the model."""
+        units = "clusters" if self.n_cluster else "subjects"
+        kind = {
+            "fine_gray": "Fine and Gray's, with the estimated censoring distribution",
+            "robust": "robust, weights taken as known",
+        }[self.variance]
+        joined = (f"{self.n_joined} times joined to one from which they differ by rounding only",) * bool(self.n_joined)
+        return (
+            *super().notes,
+            *joined,
+            f"{self.n_competing} exits for other causes stay at risk; exp(estimate) is a subdistribution hazard ratio",
+            f"variance by {units}: {kind}; exits tied with a censoring as in {self.tied_censoring}",
+        )
+
+    def summary(self, exponentiate: bool = False, level: float = 0.95, intervals: str = "wald") -> str:
+        """Return the model, its `tidy` table and its conventions as text; the errors are never model-based."""
+        text = super().summary(exponentiate, level, intervals)
+        return text.replace("standard errors model-based", "standard errors robust")
+
+    @property
+    def __maketables_coef_table__(self) -> pd.DataFrame:
+        """One row a term; exp(b) as ``shr``, the subdistribution hazard ratio."""
+        return ratio_columns(self, "shr")
+
+    @property
+    def __maketables_vcov_info__(self) -> dict[str, Any]:
+        """The variance by name, with the clusters' small-sample convention."""
+        clusters = f", cluster ({self.correction})" if self.n_cluster else ""
+        return {"vcov_type": self.variance + clusters, "clustervar": None}
+
+    @property
     def _glance(self) -> tuple[str, ...]:
         common = super()._glance
         extra = ("cause", "ties", "variance", "tied_censoring")
         return (*common[:1], *extra, *common[1:5], "n_competing", *common[5:])
 
-    def predict(self, at: pd.DataFrame | Mapping[str, float], times: ArrayLike | None = None) -> pd.DataFrame:
+    def predict(
+        self,
+        at: pd.DataFrame | Mapping[str, float],
+        times: ArrayLike | None = None,
+        *,
+        variance: str = "infinitesimal",
+        conf_type: str = "log",
+        level: float = 0.95,
+    ) -> pd.DataFrame:
         """Cumulative incidence of the cause for given covariates: 1 - exp(-exp(x b) L(t)).
 
         L is the cumulative baseline subdistribution hazard, summed over the exits for the cause
@@ -118,18 +131,28 @@ class FineGrayFit(Fit):
             offset is 0.
         times
             Times at which to give the step functions; the exits for the cause by default.
+        variance
+            "infinitesimal": the infinitesimal jackknife over clusters, or subjects without clusters, with
+            the fit's correction; under the "fine_gray" variance the estimated censoring distribution
+            takes part. "delta": ``survfit`` of a coxph on finegray data, the weights known. "none".
+        conf_type
+            "log", "log-log" or "plain", of the incidence.
+        level
+            Confidence level.
 
         Returns
         -------
         DataFrame
-            scenario (the index of ``at``), time, estimate. Missing after the last end of follow-up.
+            scenario (the index of ``at``), time, estimate, std_error, conf_low, conf_high, variance. Missing
+            after the last end of follow-up.
 
         Raises
         ------
         DataError
-            Missing columns; a stratified model, in which each stratum has its own L.
+            Missing columns; unknown options; a stratified model, in which each stratum has its own L.
         """
         state = self.state
+        check_interval_options(variance, conf_type, level)
         if state.design.strata is not None:
             raise DataError("predict", "a model without strata", "a stratified one (each stratum has its own hazard)")
         x, labels = scenario_matrix(self.terms, scenarios(at))
@@ -137,22 +160,33 @@ class FineGrayFit(Fit):
         increments = np.bincount(state.likelihood.steps.at, weights=state.evaluation.hazard, minlength=len(known))
         baseline = np.append(0.0, np.cumsum(increments))
         wanted = known if times is None else np.atleast_1d(np.asarray(times, dtype=float))
-        cumulative = baseline[np.searchsorted(known, wanted, side="right")]
-        cumulative = np.where(wanted > state.design.surv.stop.max(), np.nan, cumulative)
-        ratio = np.exp((x - state.center) @ self.beta - state.evaluation.shift)
-        tables = [
-            step_table(("scenario", "time", "estimate"), (label,), (wanted, -np.expm1(-r * cumulative)))
-            for label, r in zip(labels, ratio, strict=True)
-        ]
+        place = np.searchsorted(known, wanted, side="right")
+        late = wanted > state.design.surv.stop.max()
+        centred = x - state.center
+        ratio = np.exp(centred @ self.beta - state.evaluation.shift)
+        errors = cumulative_errors(state, self.covariance, centred, place, variance, self._factor)
+        tables = []
+        for i, label in enumerate(labels):
+            free = np.exp(-ratio[i] * baseline[place])
+            value, error = -np.expm1(-ratio[i] * baseline[place]), free * ratio[i] * errors[i]
+            table = step_table(("scenario", "time"), (label,), (wanted,))
+            table["estimate"], table["std_error"] = value, error
+            table["conf_low"], table["conf_high"] = incidence_interval(value, error, conf_type, level)
+            table.loc[late, table.columns[2:]] = np.nan
+            tables.append(table.assign(variance=variance))
         return pd.concat(tables, ignore_index=True)
+
+    @property
+    def _factor(self) -> float:
+        return correction_factor(self.correction, self.n_cluster) if self.correction and self.n_cluster else 1.0
 
 
 @dataclass(frozen=True)
 class FineGray:
     """Fine and Gray's proportional subdistribution hazards model.
 
-    The defaults equal ``cmprsk::crr``. ``FineGray(cause, ties="efron", variance="robust",
-    tied_censoring="survival")`` equals R's ``coxph(..., weights = fgwt, cluster = id)`` on the data
+    The defaults equal ``cmprsk::crr`` (which has no clusters). ``FineGray(cause, ties="efron", variance="robust",
+    tied_censoring="survival", correction="none")`` equals R's ``coxph(..., weights = fgwt, cluster = id)`` on the data
     that ``survival::finegray`` expands; here nothing is expanded.
 
     Parameters
@@ -169,7 +203,10 @@ class FineGray:
         Whether an exit at the time of a censoring counts as at risk of that censoring ("cmprsk") or
         not ("survival", the usual convention of the Kaplan-Meier estimate). Equal without such ties.
     correction
-        Small-sample factor with clusters: "none" (R's) or "stata" (G / (G - 1)).
+        Small-sample factor with clusters: "stata" (G / (G - 1), as everywhere in this package) or "none"
+        (R's). Subjects as units, without ``cluster``, have none.
+    timefix
+        Join times that differ by rounding error only, as `CoxPH` does.
     max_iter, tolerance
         Newton's.
 
@@ -183,7 +220,8 @@ class FineGray:
     ties: str = "breslow"
     variance: str = "fine_gray"
     tied_censoring: str = "cmprsk"
-    correction: str = "none"
+    correction: str = "stata"
+    timefix: bool = True
     max_iter: int = 100
     tolerance: float = 1e-14
 
@@ -253,10 +291,12 @@ class FineGray:
             weights=columns.get("weights"),
             offset=columns.get("offset"),
         )
+        surv, n_joined = join_near_times(design.surv) if self.timefix else (design.surv, 0)
+        design = replace(design, surv=surv)
         codes, causes = cause_codes(design.surv.event, columns["cause"])
         code = find_cause(self.cause, causes)
         state, fit = self._fit_arrays(design, codes, code, _cells(rows, names))
-        covariance = self._covariance(state, fit.inverse)
+        covariance = state.coefficients.T @ state.coefficients
         factor = correction_factor(self.correction, design.n_cluster or 0) if design.cluster is not None else 1.0
         return FineGrayFit(
             terms=design.names,
@@ -271,6 +311,8 @@ class FineGray:
             n_competing=int(((codes > 0) & (codes != code)).sum()),
             n_cluster=design.n_cluster,
             n_dropped=n_dropped,
+            dropped=missing_by_column(formula, data, beside) if n_dropped else (),
+            n_joined=n_joined,
             correction=self.correction if design.cluster is not None else None,
             n_iter=fit.iterations,
             formula=formula,
@@ -304,25 +346,20 @@ class FineGray:
         offset = None if design.offset is None else design.offset[at_risk]
         likelihood = FineGrayLikelihood(risk_sets, x - center, weights[at_risk], offset, self.ties)
         solution = maximize(likelihood, design.names, self.max_iter, self.tolerance)
-        state = FineGrayState(
-            replace(design, surv=own), likelihood, solution.at, center, tuple(censoring), cell, codes > 0, ends, unit
+        arrays = (
+            replace(design, surv=own),
+            likelihood,
+            solution.at,
+            center,
+            tuple(censoring),
+            cell,
+            codes > 0,
+            ends,
+            unit,
         )
-        return state, solution
-
-    def _covariance(self, state: FineGrayState, inverse: Floats) -> Floats:
-        """Sandwich over the units' sums of score influences."""
-        rows, surv = state.likelihood.risk_sets.rows, state.design.surv
-        influence = np.zeros((len(surv), inverse.shape[0]))
-        influence[rows] = state.likelihood.score_residuals(state.evaluation)
-        if self.variance == "fine_gray":
-            influence += censoring_terms(
-                state.likelihood, state.evaluation, surv, state.censoring, state.cell, state.any_exit, state.ends,
-                self.tied_censoring == "cmprsk",
-            )  # fmt: skip
-        if state.design.weights is not None:
-            influence *= state.design.weights[:, None]
-        summed = sum_by_cluster(influence, state.unit, int(state.unit.max()) + 1)
-        return cluster_sandwich(inverse, summed, 1.0)
+        through = self.variance == "fine_gray"
+        influence = score_influence(FineGrayState(*arrays, np.empty(0), together, through)) @ solution.inverse
+        return FineGrayState(*arrays, influence, together, through), solution
 
 
 def _cells(rows: pd.DataFrame, names: Sequence[str]) -> Integers:

@@ -46,12 +46,51 @@ def censoring_terms(
     Fine and Gray (1999), section 3; the estimates by censoring stratum follow Zhou, B., Latouche, A.,
     Rocha, V. and Fine, J. (2011), Biometrics 67, 661-670.
     """
-    p = likelihood.x.shape[1]
+    derivatives = [_score_derivative(likelihood, at, surv, c, e.times, together) for c, e in enumerate(censoring)]
+    return _through_censoring(derivatives, surv, censoring, cell, any_exit, ends, together)
+
+
+def hazard_censoring_terms(
+    likelihood: PartialLikelihood,
+    at: Evaluation,
+    surv: Surv,
+    censoring: Sequence[Censoring],
+    cell: Integers,
+    any_exit: NDArray[np.bool_],
+    ends: NDArray[np.bool_],
+    together: bool,
+    wanted: Integers,
+) -> Floats:
+    """Influence of each row on the cumulative baseline hazard through the censoring distribution: shape (n, T).
+
+    Parameters
+    ----------
+    wanted
+        Event times, by place, up to which the hazard is summed: shape (T,).
+    likelihood, at, surv, censoring, cell, any_exit, ends, together
+        As in `censoring_terms`.
+    """
+    derivatives = [
+        _hazard_derivative(likelihood, at, surv, c, e.times, together, wanted) for c, e in enumerate(censoring)
+    ]
+    return _through_censoring(derivatives, surv, censoring, cell, any_exit, ends, together)
+
+
+def _through_censoring(
+    derivatives: Sequence[Floats],
+    surv: Surv,
+    censoring: Sequence[Censoring],
+    cell: Integers,
+    any_exit: NDArray[np.bool_],
+    ends: NDArray[np.bool_],
+    together: bool,
+) -> Floats:
+    """Influence of each row on what has these derivatives by the censoring hazard, (U, q) by stratum: shape (n, q)."""
+    p = derivatives[0].shape[1]
     psi = np.zeros((len(surv), p))
-    for c, estimate in enumerate(censoring):
+    for c, (estimate, derivative) in enumerate(zip(censoring, derivatives, strict=True)):
         if not len(estimate.times):
             continue
-        derivative = _score_derivative(likelihood, at, surv, c, estimate.times, together)
         stayed = estimate.at_risk if together else estimate.at_risk - estimate.censored
         unit = derivative / np.where(stayed > 0, stayed, np.inf)[:, None]
         running = np.concatenate([np.zeros((1, p)), np.cumsum(unit * _rate(estimate)[:, None], axis=0)])
@@ -91,6 +130,38 @@ def _score_derivative(
         moment = mass[mine, None] * likelihood.x[tails.rows[mine]]
         gone_x = np.concatenate([np.zeros((1, moment.shape[1])), np.cumsum(moment, axis=0)])[before]
         total += gone_x * since[:, None] - gone[:, None] * since_mean
+    return total
+
+
+def _hazard_derivative(
+    likelihood: PartialLikelihood,
+    at: Evaluation,
+    surv: Surv,
+    c: int,
+    when: Floats,
+    together: bool,
+    wanted: Integers,
+) -> Floats:
+    """Derivative of the cumulative baseline hazard by the censoring hazard of stratum c: shape (U, T)."""
+    rs = likelihood.risk_sets
+    assert isinstance(rs, FineGrayRiskSets)
+    tails, steps = rs.tails, likelihood.steps
+    share = np.divide(at.hazard, steps.weight, out=np.zeros_like(at.hazard), where=steps.weight > 0)
+    rate = per_time(steps, at.hazard * share)
+    mass = likelihood.weights[tails.rows] * at.risk[tails.rows] / tails.exit_weight
+    exits = surv.stop[rs.rows[tails.rows]]
+    total = np.zeros((len(when), len(wanted)))
+    for q in np.flatnonzero(tails.censoring == c):
+        part = slice(tails.bounds[q], tails.bounds[q + 1])
+        index, weight = tails.time_index[part], tails.weight[part]
+        later = np.searchsorted(rs.times[index], when, side="left" if together else "right")
+        running = np.append(0.0, np.cumsum(rate[index] * weight))
+        until = np.searchsorted(index, wanted, side="right")
+        mine = np.flatnonzero(tails.cell == q)
+        mine = mine[np.argsort(exits[mine], kind="stable")]
+        before = np.searchsorted(exits[mine], when, side="left" if together else "right")
+        gone = np.append(0.0, np.cumsum(mass[mine]))[before]
+        total += gone[:, None] * np.maximum(running[until] - running[later][:, None], 0.0)
     return total
 
 

@@ -7,7 +7,7 @@ has no event, a label where it has one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,10 @@ from coalition_exit.survival.competing.aalen_johansen import aalen_johansen, gra
 from coalition_exit.survival.competing.causes import cause_codes, check_single_exit, in_order, last_rows
 from coalition_exit.survival.data.complete_rows import codes_of, complete_rows, take_column
 from coalition_exit.survival.data.design import Design, build_design, parse_formula
+from coalition_exit.survival.data.dropped import dropped_text, missing_by_column
 from coalition_exit.survival.data.surv import Floats, Integers, Surv, check_episodes
+from coalition_exit.survival.data.timefix import join_near_times
+from coalition_exit.survival.shown import Shown
 
 VARIANCES = ("infinitesimal", "gray")
 INTERVALS = ("log", "log-log", "plain")
@@ -27,28 +30,70 @@ _TABLE = ("group", "cause", "time", "n_risk", "n_event", "estimate", "std_error"
 _FREE = ("group", "time", "n_risk", "n_censor", "estimate", "std_error")
 
 
-@dataclass(frozen=True, eq=False)
-class CumulativeIncidence:
+@dataclass(frozen=True, eq=False, repr=False)
+class CumulativeIncidence(Shown):
     """Cumulative incidence by group and cause.
 
     Attributes
     ----------
-    table : DataFrame
-        group, cause, time, n_risk, n_event, estimate, std_error, conf_low, conf_high.
-    event_free : DataFrame
-        group, time, n_risk, n_censor, estimate, std_error: the probability of no exit so far.
+    tables : tuple of DataFrame
+        ``table``: group, cause, time, n_risk, n_event, estimate, std_error, conf_low, conf_high; ``event_free``: group,
+        time, n_risk, n_censor, estimate, std_error, the probability of no exit so far.
     variance, conf_type, level
         Conventions of the errors and intervals.
-    n_dropped : int
-        Rows left out for missing values.
+    n_obs, n_subject, n_cluster : int
+        Rows, subjects, and units of the jackknife if they are not the subjects (None otherwise).
+    n_dropped, dropped : int, tuple of (str, int)
+        Rows left out for missing values, and missing values by column.
+    n_joined : int
+        Distinct times that differed from another by rounding only and were joined to it.
     """
 
-    table: pd.DataFrame
-    event_free: pd.DataFrame
+    tables: tuple[pd.DataFrame, pd.DataFrame]
     variance: str
     conf_type: str
     level: float
+    n_obs: int
+    n_subject: int
+    n_cluster: int | None = None
     n_dropped: int = 0
+    dropped: tuple[tuple[str, int], ...] = ()
+    n_joined: int = 0
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Incidence by group, cause and time; a copy."""
+        return self.tables[0].copy()
+
+    @property
+    def event_free(self) -> pd.DataFrame:
+        """Probability of no exit so far by group and time; a copy."""
+        return self.tables[1].copy()
+
+    def tidy(self) -> pd.DataFrame:
+        """The same as ``table``."""
+        return self.table
+
+    @property
+    def heading(self) -> str:
+        """Counts and conventions in one line."""
+        kind = "infinitesimal jackknife" if self.variance == "infinitesimal" else "Gray's variance"
+        units = f" over {self.n_cluster} clusters, no correction" if self.n_cluster else ""
+        return (
+            f"Cumulative incidence (Aalen-Johansen): {self.n_obs} rows, {self.n_subject} subjects; {kind}{units}; "
+            f"{100 * self.level:g}% intervals, {self.conf_type}"
+        )
+
+    @property
+    def shown(self) -> pd.DataFrame:
+        """The last row of each curve."""
+        return self.tables[0].groupby(["group", "cause"], sort=False, dropna=False).tail(1)
+
+    def __str__(self) -> str:
+        notes = [dropped_text(self.n_dropped, self.dropped)]
+        if self.n_joined:
+            notes.append(f"{self.n_joined} times joined to one from which they differ by rounding only")
+        return "\n".join([super().__str__() + "\n(the end of each curve)", *(note for note in notes if note)])
 
     def at(self, times: ArrayLike) -> pd.DataFrame:
         """Values of the step functions at the given times, one row a group, cause and time.
@@ -57,7 +102,7 @@ class CumulativeIncidence:
         """
         wanted = np.atleast_1d(np.asarray(times, dtype=float))
         parts = []
-        for (group, cause), part in self.table.groupby(["group", "cause"], sort=False, dropna=False):
+        for (group, cause), part in self.tables[0].groupby(["group", "cause"], sort=False, dropna=False):
             known = part["time"].to_numpy()
             place = np.searchsorted(known, wanted, side="right") - 1
             rows = {"group": [group] * len(wanted), "cause": [cause] * len(wanted), "time": wanted}
@@ -82,6 +127,8 @@ class _Read:
     ends: NDArray[np.bool_]
     weights: Floats
     n_dropped: int
+    n_subject: int
+    n_joined: int
 
 
 def cumulative_incidence(
@@ -158,7 +205,12 @@ def cumulative_incidence(
         rest = (curve.times, curve.n_risk, curve.n_censor, curve.event_free, curve.event_free_error)
         free.append(step_table(_FREE, (label,), rest))
     table, event_free = pd.concat(tables, ignore_index=True), pd.concat(free, ignore_index=True)
-    return CumulativeIncidence(table, event_free, variance, conf_type, level, read.n_dropped)
+    beside = {"id": id, "cluster": cluster, "weights": weights}
+    return CumulativeIncidence(
+        (table, event_free), variance, conf_type, level, len(read.surv), read.n_subject,
+        None if cluster is None else len(np.unique(read.unit)), read.n_dropped,
+        missing_by_column(formula, data, beside) if read.n_dropped else (), read.n_joined,
+    )  # fmt: skip
 
 
 def step_table(names: Sequence[str], labels: Sequence[object], columns: Sequence[Floats]) -> pd.DataFrame:
@@ -244,6 +296,8 @@ def _read(
     design = build_design(
         response, rows, id=columns.get("id"), cluster=columns.get("cluster"), weights=columns.get("weights")
     )
+    surv, n_joined = join_near_times(design.surv)
+    design = replace(design, surv=surv)
     codes, causes = cause_codes(design.surv.event, columns["cause"])
     ids = _subjects(design, codes)
     group, groups = _groups(rows, [term.strip("`") for term in parsed.terms])
@@ -259,6 +313,8 @@ def _read(
         ends=last_rows(design.surv, ids, group),
         weights=np.ones(size) if design.weights is None else design.weights,
         n_dropped=n_dropped,
+        n_subject=len(np.unique(ids)),
+        n_joined=n_joined,
     )
 
 

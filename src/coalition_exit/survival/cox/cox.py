@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from coalition_exit.errors import DataError, FitError, nearest, one_of
+from coalition_exit.survival.cox.blockwise import centered_rows
 from coalition_exit.survival.cox.exact import ExactLikelihood
 from coalition_exit.survival.cox.firth import FirthSolution, maximize_firth
-from coalition_exit.survival.cox.partial import PartialLikelihood, blocks
+from coalition_exit.survival.cox.partial import PartialLikelihood
 from coalition_exit.survival.cox.risksets import RiskSets, prepare_risk_sets
 from coalition_exit.survival.cox.solver import Solution, maximize
+from coalition_exit.survival.cox.splitlikelihood import SplitLikelihood
 from coalition_exit.survival.cox.state import CoxState
-from coalition_exit.survival.cox.timevarying import TimeFunction, expand_design
+from coalition_exit.survival.cox.timevarying import MOST_VALUES, TimeFunction, all_names, expand_design, split_size
 from coalition_exit.survival.data.design import Design, build_design
-from coalition_exit.survival.data.surv import Floats, Integers, check_episodes
+from coalition_exit.survival.data.dropped import missing_by_column
+from coalition_exit.survival.data.surv import Floats, check_episodes
+from coalition_exit.survival.data.timefix import join_near_times, near_event_times, whole_times
 from coalition_exit.survival.fit import CoxFit
-from coalition_exit.survival.inference.vcov import CORRECTIONS, cluster_sandwich, correction_factor
+from coalition_exit.survival.inference.vcov import CORRECTIONS, cluster_sandwich, cluster_vcov, correction_factor
+from coalition_exit.survival.inference.ways import combine_ways, name_ways, separate_ways
 
 TIES = ("breslow", "efron", "exact")
 PENALTIES = ("none", "firth")
-_AnyLikelihood = PartialLikelihood | ExactLikelihood
+_AnyLikelihood = PartialLikelihood | ExactLikelihood | SplitLikelihood
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,12 @@ class CoxPH:
         the penalty, as R's; the covariance is the inverse of the penalized information (R's ``var``).
     ridge_scale
         Penalize coefficients of standardized covariates (the default, as in R) or of the covariates as they are.
+    timefix
+        Join times that differ by rounding error only (0.1 + 0.2 and 0.3), as R does; how many is printed.
+        Whole numbers are never joined. See `timefix.join_near_times`.
+    most_split_values
+        For tt() terms: the most numbers (split rows times covariates) kept in memory. Beyond it the split rows are
+        made in blocks at each evaluation, for the same estimates and errors; see `splitlikelihood`.
 
     Raises
     ------
@@ -71,6 +82,8 @@ class CoxPH:
     penalty: str = "none"
     ridge: float = 0.0
     ridge_scale: bool = True
+    timefix: bool = True
+    most_split_values: int = MOST_VALUES
 
     def __post_init__(self) -> None:
         for name, value, valid in (
@@ -93,7 +106,7 @@ class CoxPH:
         data: pd.DataFrame,
         *,
         id: str | ArrayLike | None = None,
-        cluster: str | ArrayLike | None = None,
+        cluster: str | ArrayLike | Sequence[str] | None = None,
         weights: str | ArrayLike | None = None,
         offset: str | ArrayLike | None = None,
         missing: str = "error",
@@ -112,7 +125,9 @@ class CoxPH:
         id
             Subject of each row: checked for overlapping episodes, counted.
         cluster
-            Cluster of each row; gives the Lin-Wei sandwich.
+            Cluster of each row; gives the Lin-Wei sandwich. Several columns by name, ``["a", "b"]``, give the
+            sandwich clustered by all of them (Cameron, Gelbach and Miller 2011); ``correction`` then applies to
+            each of its terms by its own number of clusters. See `vcov.cluster_vcov`.
         weights, offset
             Case weights (>= 0) and an offset in the linear predictor.
         missing
@@ -133,22 +148,70 @@ class CoxPH:
             The model has no estimate: no events, a covariate without variation or collinear, a
             monotone likelihood, no convergence.
         """
+        beside = {"id": id, "weights": weights, "offset": offset}
+        several = name_ways(cluster, data)
+        given = cluster if several is None else combine_ways(data, several, missing)
         design = build_design(
-            formula, data, id=id, cluster=cluster, weights=weights, offset=offset, missing=missing, tt=tt or {}
+            formula, data, id=id, cluster=given, weights=weights, offset=offset, missing=missing, tt=tt or {}
         )
-        return self.fit_design(design, formula=formula)
+        ways: dict[str, NDArray[Any]] = {}
+        if several is not None:
+            design, ways = separate_ways(design, data, several)
+        elif isinstance(cluster, str):
+            beside["cluster"] = cluster
+        n_joined, risk_sets = 0, None
+        if self.timefix and not whole_times(design.surv):
+            risk_sets = prepare_risk_sets(design.surv, design.strata)
+            if near_event_times(design.surv, risk_sets) or _overlap(design):
+                surv, n_joined = join_near_times(design.surv)
+                design, risk_sets = replace(design, surv=surv), None
+        fit = self.fit_design(design, risk_sets, formula=formula, ways=ways)
+        reasons: tuple[tuple[str, int], ...] = ()
+        if fit.n_dropped:
+            reasons = missing_by_column(formula, data, beside | {name: name for name in several or ()})
+        name = cluster if isinstance(cluster, str) else ""
+        return replace(fit, dropped=reasons, n_joined=n_joined, cluster_name=name)
 
-    def fit_design(self, design: Design, risk_sets: RiskSets | None = None, formula: str = "") -> CoxFit:
-        """Fit arrays that `build_design` made; ``risk_sets`` may be shared between fits on the same rows."""
+    def fit_design(
+        self,
+        design: Design,
+        risk_sets: RiskSets | None = None,
+        formula: str = "",
+        ways: Mapping[str, NDArray[Any]] | None = None,
+    ) -> CoxFit:
+        """Fit arrays that `build_design` made.
+
+        Parameters
+        ----------
+        design
+            n rows.
+        risk_sets
+            Their index, to share between fits on the same rows.
+        formula
+            To be kept with the fit.
+        ways
+            Several ways of clustering, by name: values of shape (n,) each. The design then has no clusters.
+        """
         data = design
         factor = self._check(data)
+        if ways and self.ties == "exact":
+            raise DataError("cluster", "none with ties='exact', which has no row-wise score", "values")
+        split = False
         if data.time_terms:
-            design, risk_sets = expand_design(data, risk_sets), None
+            risk_sets = prepare_risk_sets(data.surv, data.strata) if risk_sets is None else risk_sets
+            rows, width = split_size(data, risk_sets)
+            split = rows * width > self.most_split_values and self.ties != "exact" and self.penalty != "firth"
+            if not split:
+                most = max(self.most_split_values, MOST_VALUES)
+                design, risk_sets = expand_design(data, risk_sets, most), None
         if risk_sets is None:
             risk_sets = prepare_risk_sets(design.surv, design.strata)
         if design.weights is not None and not (design.weights[risk_sets.rows][risk_sets.event] > 0).any():
             raise FitError("no_events", "no events with positive weight")
         likelihood, center = _likelihood(design, risk_sets, self.ties)
+        if split:
+            # From here on rows have one source each; tt() columns exist in the likelihood only.
+            design = replace(design, names=all_names(data), time_terms=(), source=np.arange(len(data.surv)))
         solution, ridge = self._maximize(likelihood, design)
         firth = solution if isinstance(solution, FirthSolution) else None
         covariance = solution.inverse
@@ -165,6 +228,10 @@ class CoxPH:
             penalty="firth" if firth else "none" if ridge is None else "ridge",
             ridge=ridge,
         )
+        found = None
+        if ways:
+            found = cluster_vcov(state, ways, self.correction)
+            covariance = found.vcov
         return CoxFit(
             terms=design.names,
             beta=solution.beta,
@@ -174,15 +241,17 @@ class CoxPH:
             loglik_null=firth.loglik_null if firth else solution.null.loglik,
             n_obs=len(data.surv),
             n_subject=data.n_subject,
-            n_event=int(data.surv.event.sum()),
-            n_cluster=data.n_cluster,
+            n_event=int(np.count_nonzero(data.surv.event)),
+            n_cluster=min(found.n_cluster) if found else data.n_cluster,
             n_dropped=data.n_dropped,
-            n_at_risk_rows=len(risk_sets.rows) if design.source is None else len(np.unique(design.source)),
+            n_at_risk_rows=_rows_at_risk(design, risk_sets, split),
             ties=self.ties,
-            correction=self.correction if data.cluster is not None else None,
+            correction=self.correction if found or data.cluster is not None else None,
             n_iter=solution.iterations,
             formula=formula,
             state=state,
+            clusters=found,
+            ways=ways or {},
         )
 
     def _check(self, design: Design) -> float:
@@ -192,7 +261,7 @@ class CoxPH:
                 if getattr(design, name) is not None:
                     raise DataError(name, "none with ties='exact', which has no weighted or row-wise score", "values")
         if design.id is not None:
-            check_episodes(design.surv, design.id)
+            check_episodes(design.surv, design.id, design.id_labels)
         if not design.surv.event.any():
             raise FitError("no_events", f"no events among {len(design.surv)} rows")
         return 1.0 if design.cluster is None else correction_factor(self.correction, design.n_cluster or 0)
@@ -203,32 +272,42 @@ class CoxPH:
             return maximize_firth(cast(PartialLikelihood, likelihood), design.names, self.max_iter), None
         ridge = None
         if self.ridge > 0:
-            variance = design.x.var(axis=0, ddof=1) if self.ridge_scale else np.ones(design.x.shape[1])
-            ridge = self.ridge * variance
-        return maximize(likelihood, design.names, self.max_iter, self.tolerance, penalty=ridge), ridge
+            if isinstance(likelihood, SplitLikelihood) and self.ridge_scale:
+                raise DataError("ridge_scale", "False for tt() terms on rows made in blocks", "True")
+            p = len(design.names)
+            ridge = self.ridge * (design.x.var(axis=0, ddof=1) if self.ridge_scale else np.ones(p))
+        solver = likelihood.for_solver() if isinstance(likelihood, SplitLikelihood) else likelihood
+        return maximize(solver, design.names, self.max_iter, self.tolerance, penalty=ridge), ridge
 
 
 def _likelihood(design: Design, risk_sets: RiskSets, ties: str) -> tuple[_AnyLikelihood, Floats]:
     rows = risk_sets.rows
     weights = None if design.weights is None else design.weights[rows]
     offset = None if design.offset is None else design.offset[rows]
-    x, center = _centered_rows(design.x, rows, weights)
+    x, center = centered_rows(design.x, rows, weights)
+    if design.time_terms:
+        terms = tuple(replace(term, x=term.x[rows]) for term in design.time_terms)
+        split = SplitLikelihood(risk_sets, x, terms, weights, offset, ties)
+        return split, np.concatenate([center, np.zeros(split.width - len(center))])
     if ties == "exact":
         return ExactLikelihood(risk_sets, x, offset), center
     return PartialLikelihood(risk_sets, x, weights, offset, ties), center
 
 
-def _centered_rows(x: Floats, rows: Integers, weights: Floats | None) -> tuple[Floats, Floats]:
-    """Copy the rows at risk, each row contiguous, less their mean; return the copy and the mean."""
-    chosen = np.take(x, rows, axis=0) if x.flags.c_contiguous else np.ascontiguousarray(x[rows])
-    # Centring leaves every estimate as it is and keeps exp() and the sums in range.
-    if not len(rows):
-        return chosen, np.zeros(x.shape[1])
-    each = np.ones(len(rows)) if weights is None else weights
-    center = sum(each[part] @ chosen[part] for part in blocks(chosen)) / each.sum()
-    for part in blocks(chosen):
-        chosen[part] -= center
-    return chosen, center
+def _overlap(design: Design) -> bool:
+    """Tell whether episodes of one subject overlap, if only by rounding."""
+    try:
+        if design.id is not None:
+            check_episodes(design.surv, design.id)
+    except DataError:
+        return True
+    return False
+
+
+def _rows_at_risk(design: Design, risk_sets: RiskSets, split: bool) -> int:
+    if design.source is None or split:
+        return len(risk_sets.rows)
+    return len(np.unique(design.source))
 
 
 def _robust(

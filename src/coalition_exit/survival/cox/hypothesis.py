@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -256,7 +257,7 @@ def restricted_fit(state: CoxState, hypothesis: Hypothesis) -> tuple[Floats, Eva
     FitError
         The restricted model has no estimate.
     """
-    likelihood: Likelihood = state.likelihood
+    likelihood = solver_likelihood(state)
     origin, basis = _space(hypothesis)
     if not basis.shape[1]:
         return origin, likelihood.evaluate(origin)
@@ -272,6 +273,7 @@ def all_tests(
     vcov: ArrayLike | None = None,
     hypothesis: HypothesisLike = None,
     value: ArrayLike = 0.0,
+    robust_score: bool = True,
 ) -> pd.DataFrame:
     """Return every test that the fit allows, one row each.
 
@@ -283,6 +285,8 @@ def all_tests(
         Covariance for the robust Wald test, shape (p, p); the model's is used besides.
     hypothesis, value
         See `linear_hypothesis`; all coefficients are 0 by default, the tests of R's ``summary.coxph``.
+    robust_score
+        Give the robust score test of a fit with clusters (it knows one way of clustering only).
 
     Returns
     -------
@@ -298,8 +302,8 @@ def all_tests(
     results.append(wald_test(state.beta, state.inverse, wanted))
     if state.penalty == "none":
         results.append(score_test(state, wanted))
-    clusters = state.design.cluster
-    if vcov is not None and clusters is not None:
+    clusters = state.design.cluster if robust_score else None
+    if vcov is not None:
         results.append(wald_test(state.beta, vcov, wanted, robust=True))
     if state.penalty == "none" and clusters is not None:
         results.append(score_test(state, wanted, clusters, state.design.n_cluster))
@@ -315,6 +319,12 @@ def events_per_variable(state: CoxState) -> float:
     """
     events = int((state.likelihood.event_weight > 0).sum())
     return events / len(state.beta) if len(state.beta) else np.inf
+
+
+def solver_likelihood(state: CoxState) -> Likelihood:
+    """Return the likelihood of a fit as Newton's method needs it."""
+    make = getattr(state.likelihood, "for_solver", None)
+    return cast(Likelihood, state.likelihood if make is None else make())
 
 
 def _space(hypothesis: Hypothesis) -> tuple[Floats, Floats]:
@@ -346,6 +356,12 @@ class _Restricted:
         self.risk_sets, self.event_weight = likelihood.risk_sets, likelihood.event_weight
         self.ties = likelihood.ties
 
+    def __getattr__(self, name: str) -> Any:
+        """Pass on a search of pairs that the likelihood has of its own."""
+        if name != "contrasts" or not hasattr(self.likelihood, "contrasts"):
+            raise AttributeError(name)
+        return lambda: _RestrictedContrasts(self.likelihood.contrasts(), self.basis)
+
     @property
     def weights(self) -> Floats:
         return self.likelihood.weights
@@ -358,7 +374,22 @@ class _Restricted:
         at = self.likelihood.evaluate(self.origin + self.basis @ beta)
         none = np.empty(0)
         score, information = self.basis.T @ at.score, self.basis.T @ at.information @ self.basis
-        return Evaluation(at.loglik, score, information, at.risk, none, none, at.shift)
+        return Evaluation(at.loglik, score, information, none, none, none, at.shift)
+
+
+class _RestrictedContrasts:
+    """Pairs of an event and a row at risk along b = basis theta."""
+
+    def __init__(self, contrasts: Any, basis: Floats) -> None:
+        self.contrasts, self.n_events = contrasts, contrasts.n_events
+        # Directions are in units of the covariates' spread on both sides.
+        self.basis = contrasts.spread[:, None] * basis
+
+    def rises(self, direction: Floats) -> bool:
+        return bool(self.contrasts.rises(self.basis @ direction))
+
+    def broken_by(self, direction: Floats) -> Floats:
+        return np.asarray(self.contrasts.broken_by(self.basis @ direction) @ self.basis)
 
 
 def _quadratic(distance: Floats, spread: Floats, test: str) -> float:

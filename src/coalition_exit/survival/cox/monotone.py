@@ -61,7 +61,8 @@ def monotone_direction(likelihood: Likelihood) -> Floats | None:
     Covariates that have none on their own come together (each with its sign); failing these, a
     combination of as few covariates as an L1 norm finds, in units of the covariates' spread.
     """
-    contrasts = _Contrasts(likelihood)
+    make: Any = getattr(likelihood, "contrasts", None)
+    contrasts = _Contrasts(likelihood) if make is None else make()
     p = likelihood.x.shape[1]
     if not contrasts.n_events:
         return None

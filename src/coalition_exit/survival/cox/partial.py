@@ -15,20 +15,31 @@ Therneau and Grambsch (2000), Modeling Survival Data, chapters 3 and 7.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coalition_exit.survival.cox.blockwise import blocks, dot, gram, largest, sum_moments, sum_rows, times, weighted_sum
 from coalition_exit.survival.cox.risksets import RiskSets
 from coalition_exit.survival.data.surv import Floats, Integers
 
-# Multiplications per block of rows in a p x p product: a block and its weighted copy stay in the cache, and
-# products of this size stay on one thread (waiting for a second one costs more than it saves).
-_BLOCK = 262_144
+# Rows per block of a sum over clusters.
+_SUMMED = 16_384
 # With more clusters than this a block of rows sums its own clusters only.
 _MANY = 8192
+# Rows an event time must have on average for its moments to be summed apart from the others', and doubles that the
+# moments may take.
+_GROUP = 256
+_MOMENTS = 4_000_000
+# Rows at risk once are centred within their risk sets beforehand if the copy takes no more doubles than this, and
+# while no variance at the coefficients is a smaller share of the second moment that it is made from.
+_WITHIN = 1_000_000
+_SHARE = 0.05
+# exp() of linear predictors below this needs no shift.
+_SAFE = 300.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,12 +115,44 @@ class PartialLikelihood:
         self._unit = weights is None
         self.weights: Floats = np.broadcast_to(np.float64(1.0), m) if weights is None else weights
         self.offset = offset
-        self.event_weight = np.where(risk_sets.event, self.weights, 0.0)
-        self.steps = _steps(risk_sets, self.event_weight, ties)
+        self.steps = _steps(risk_sets, self._events(slice(None)), ties)
         self._by_time = np.flatnonzero(np.diff(self.steps.at, prepend=-1)) if len(self.steps.at) else self.steps.at
         empty = np.flatnonzero(self.steps.weight == 0)
         self._empty = empty if len(empty) else None
-        self.rows_at_risk_once = bool((risk_sets.first == risk_sets.last).all())
+        self.rows_at_risk_once = risk_sets.at_risk_once
+        moments = risk_sets.n_times * (x.shape[1] + 1) ** 2
+        large = m >= _GROUP * risk_sets.n_times > 0 and moments <= _MOMENTS
+        self._within_sets = risk_sets.at_risk_once and ties == "breslow" and 0 < x.size <= _WITHIN
+        self._grouped = large and ties == "breslow" and risk_sets.from_the_start and not risk_sets.at_risk_once
+
+    @cached_property
+    def event_weight(self) -> Floats:
+        """Case weight of each row that ends in an event, 0 for the others: shape (m,)."""
+        return self._events(slice(None))
+
+    def _events(self, part: slice) -> Floats:
+        if "event_weight" in vars(self):
+            return self.event_weight[part]
+        events = self.risk_sets.event[part].astype(np.float64)
+        return events if self._unit else events * self.weights[part]
+
+    def again(self, columns: Integers | None = None, weights: Floats | None = None) -> PartialLikelihood:
+        """Return the likelihood of some of the covariates, or of the same rows under other weights.
+
+        What was prepared for this one and still holds is shared.
+        """
+        if columns is None and weights is None:
+            return self
+        x = self.x if columns is None else np.take(self.x, columns, axis=1)
+        kept = None if self._unit else self.weights
+        other = PartialLikelihood(self.risk_sets, x, kept if weights is None else weights, self.offset, self.ties)
+        chosen = slice(None) if columns is None else columns
+        vars(other)["largest"] = self.largest[chosen]
+        if "_within" in vars(self):
+            # Any centre will do for rows at risk once: the means are added to it.
+            within, center = self._within
+            vars(other)["_within"] = (within[chosen], center[:, chosen])
+        return other
 
     @property
     def total_weight(self) -> float:
@@ -121,14 +164,20 @@ class PartialLikelihood:
 
         Where exp() leaves the range of floating point the log-likelihood is not finite.
         """
+        if self._grouped:
+            return self._evaluate_groups(beta)
         rs, steps, x = self.risk_sets, self.steps, self.x
-        log_risk = times(x, beta)
+        log_risk = times(x, beta) if beta.any() else np.zeros(len(x))
         if self.offset is not None:
             log_risk += self.offset
         shift = float(log_risk.max()) if len(log_risk) else 0.0
         log_risk -= shift
         risk = np.exp(log_risk)
         weighted = risk if self._unit else self.weights * risk
+        if self._within_sets and self._empty is None:
+            found = self._evaluate_within(log_risk, risk, weighted, shift)
+            if found is not None:
+                return found
         denominator, mean = rs.sum_at_risk(weighted), rs.weighted_sum_at_risk(weighted, x)
         if self.ties == "efron":
             taken, taken_x = rs.sum_events(weighted), rs.sum_events(x, weighted)
@@ -140,7 +189,7 @@ class PartialLikelihood:
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             mean /= denominator[:, None]
             hazard = steps.weight / denominator
-            loglik = float(_dot(self.event_weight, log_risk) - _dot(steps.weight, np.log(denominator)))
+            loglik = float(dot(self.event_weight, log_risk) - dot(steps.weight, np.log(denominator)))
             expected = rs.accumulate(self.per_time(hazard))
             expected *= weighted
             if self.ties == "efron":
@@ -148,6 +197,93 @@ class PartialLikelihood:
                 expected[events] -= weighted[events] * self.per_time(hazard * steps.fraction)[rs.last[events]]
             information, score = self._derivatives(expected, mean)
         return Evaluation(loglik, score, information, risk, hazard, mean, shift)
+
+    def _evaluate_within(self, log_risk: Floats, risk: Floats, weighted: Floats, shift: float) -> Evaluation | None:
+        """Evaluate rows at risk once with Breslow ties from covariates centred within risk sets beforehand.
+
+        Returns None where that centre is too far from the weighted mean for the difference of squares to be exact.
+        """
+        rs, steps = self.risk_sets, self.steps
+        within, center = self._within
+        begins = rs.pointer[:-1]
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            denominator = np.add.reduceat(weighted, begins)
+            hazard = steps.weight / denominator
+            expected = np.repeat(hazard, rs.sizes)
+            expected *= weighted
+            own = within * expected
+            total = np.add.reduceat(own, begins, axis=1)
+            second = np.zeros((len(own), len(own)))
+            for part in blocks(self.x):
+                second += own[:, part] @ within[:, part].T
+            information = second - (total / steps.weight) @ total.T
+            if not (np.diag(information) >= _SHARE * np.diag(second)).all():
+                return None
+            loglik = dot(self.event_weight, log_risk) - dot(steps.weight, np.log(denominator))
+        score = self._within_events - total.sum(axis=1)
+        return Evaluation(loglik, score, information, risk, hazard, (total / steps.weight).T + center, shift)
+
+    @cached_property
+    def _within_events(self) -> Floats:
+        return weighted_sum(self.event_weight, self._within[0].T)
+
+    @cached_property
+    def _within(self) -> tuple[Floats, Floats]:
+        """Covariates less their weighted mean in the row's only risk set, shape (p, m), and the means, (K, p)."""
+        rs = self.risk_sets
+        begins = rs.pointer[:-1]
+        columns = self.x.T.copy()
+        center = np.add.reduceat(columns * self.weights, begins, axis=1) / np.add.reduceat(self.weights, begins)
+        columns -= np.repeat(center, rs.sizes, axis=1)
+        return columns, center.T
+
+    def _evaluate_groups(self, beta: Floats) -> Evaluation:
+        """Evaluate rows at risk from the start with Breslow ties, reading them once.
+
+        The rows of each last event time give three moments, from which all else is made:
+        sum_k H_k M2_k is X' diag(a) X, H the cumulative hazard and M2 the second moment.
+        """
+        rs, steps = self.risk_sets, self.steps
+        total, offset = self._event_moments
+        shift = self._shift(beta)
+        risk, denominator, mean, second = sum_moments(
+            self.x, beta, None if self._unit else self.weights, self.offset, shift, rs.pointer
+        )
+        rs.sum_backward(denominator)
+        rs.sum_backward(mean)
+        if self._empty is not None:
+            denominator[self._empty] = 1.0
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            mean /= denominator[:, None]
+            hazard = steps.weight / denominator
+            loglik = dot(total, beta) + offset - shift * self.total_weight
+            loglik -= dot(steps.weight, np.log(denominator))
+            score = total - steps.weight @ mean
+            information = np.tensordot(rs.sum_forward(hazard), second, 1) - gram(mean, steps.weight)
+        return Evaluation(float(loglik), score, information, risk, hazard, mean, shift)
+
+    @cached_property
+    def _event_moments(self) -> tuple[Floats, float]:
+        """Weighted sums of the covariates, shape (p,), and of the offset over the events."""
+        total = np.zeros(self.x.shape[1])
+        for part in blocks(self.x):
+            total += weighted_sum(self._events(part), self.x[part])
+        return total, 0.0 if self.offset is None else dot(self.event_weight, self.offset)
+
+    @cached_property
+    def largest(self) -> Floats:
+        """Largest absolute value of each covariate, shape (p,)."""
+        return largest(self.x)
+
+    def _shift(self, beta: Floats) -> float:
+        """Return 0 where exp() of every linear predictor is well within its range, else the largest of them."""
+        bound = float(np.abs(beta) @ self.largest)
+        if self.offset is not None:
+            bound += float(np.abs(self.offset).max(initial=0.0))
+        if bound <= _SAFE:
+            return 0.0
+        log_risk = times(self.x, beta)
+        return float((log_risk if self.offset is None else log_risk + self.offset).max(initial=-np.inf))
 
     def _derivatives(self, expected: Floats, mean: Floats) -> tuple[Floats, Floats]:
         """Return information and score from the rows' expected events and the steps' means."""
@@ -160,9 +296,9 @@ class PartialLikelihood:
         score = np.zeros(x.shape[1])
         information = np.zeros((x.shape[1], x.shape[1]))
         for part in blocks(x):
-            own = x[part] if center is None else x[part] - center[rs.last[part]]
+            own = x[part] if center is None else x[part] - np.take(center, rs.last[part], axis=0)
             information += (own * expected[part, None]).T @ own
-            score += excess[part] @ own
+            score += weighted_sum(excess[part], own)
         if center is None:
             information -= gram(mean, steps.weight)
         elif self.ties == "efron":
@@ -182,6 +318,8 @@ class PartialLikelihood:
         ``cluster`` is the code of each row at risk, shape (m,). Rows are done in blocks, so that no second array of
         the size of the covariates is made.
         """
+        if self.ties == "breslow" and self._sums_apart(n_cluster):
+            return self._cluster_scores(at, cluster, n_cluster)
         p = self.x.shape[1]
         total = np.zeros((n_cluster, p))
         residuals = self._score_residuals(at)
@@ -195,6 +333,42 @@ class PartialLikelihood:
                 count = len(here)
             sums = [np.bincount(codes, weights=column, minlength=count) for column in residual.T]
             total[here if n_cluster > _MANY else slice(None)] += np.column_stack(sums) if p else 0.0
+        return total
+
+    def _sums_apart(self, n_cluster: int) -> bool:
+        """Tell whether rows and event times can be summed apart within clusters."""
+        rs = self.risk_sets
+        return rs.at_risk_once or (rs.from_the_start and n_cluster * rs.n_times <= max(4 * len(rs.rows), 10_000))
+
+    def _cluster_scores(self, at: Evaluation, cluster: Integers, n_cluster: int) -> Floats:
+        """Sum the weighted score residuals of Breslow's likelihood within clusters.
+
+        With M the martingale residual and H, E the cumulative hazard and its product with the mean, row i has
+        M_i x_i + a_i E_i / H_i - event_i mean_i: sums of rows, and sums of means by cluster and event time. Rows at
+        risk once have M_i (x_i - mean_i), which is kept as it is: it loses no digits to a trend over time.
+        """
+        rs = self.risk_sets
+        once, cells = rs.at_risk_once, n_cluster * rs.n_times
+        hazard = at.hazard if once else rs.sum_forward(at.hazard)
+        total = np.zeros((n_cluster, self.x.shape[1]))
+        by_risk, by_event = np.zeros(0 if once else cells), np.zeros(0 if once else cells)
+        # Each block adds to all sums, so it has as many rows as there are clusters, and not much fewer than cells.
+        size = max(_SUMMED, n_cluster if once else cells // 4)
+        for begin in range(0, len(self.x), size):
+            part = slice(begin, begin + size)
+            own, last, codes = self.x[part], rs.last[part], cluster[part]
+            events = self._events(part)
+            weighted = at.risk[part] if self._unit else self.weights[part] * at.risk[part]
+            if once:
+                own = own - np.take(at.mean, last, axis=0)
+            else:
+                cell = codes * rs.n_times + last
+                by_risk += np.bincount(cell, weights=weighted, minlength=cells)
+                by_event += np.bincount(cell, weights=events, minlength=cells)
+            total += sum_rows(events - weighted * np.take(hazard, last), codes, n_cluster, own)
+        if not once:
+            total += by_risk.reshape(n_cluster, -1) @ rs.sum_forward(at.hazard[:, None] * at.mean)
+            total -= by_event.reshape(n_cluster, -1) @ at.mean
         return total
 
     def _score_residuals(self, at: Evaluation) -> Callable[[slice], Floats]:
@@ -233,35 +407,8 @@ class PartialLikelihood:
         return self.risk_sets.accumulate(self.per_time(values))
 
 
-def gram(x: Floats, weights: Floats) -> Floats:
-    """Return x' diag(weights) x, shape (p, p), in blocks of rows."""
-    total = np.zeros((x.shape[1], x.shape[1]))
-    for part in blocks(x):
-        own = x[part]
-        total += (own * weights[part, None]).T @ own
-    return total
-
-
-def times(x: Floats, beta: Floats) -> Floats:
-    """Return x @ beta, shape (m,), in blocks of rows."""
-    total = np.empty(len(x))
-    for part in blocks(x):
-        np.dot(x[part], beta, out=total[part])
-    return total
-
-
-def _dot(a: Floats, b: Floats) -> float:
-    return float(np.einsum("i,i->", a, b))
-
-
-def blocks(x: Floats) -> Iterator[slice]:
-    """Cut the rows of x, shape (m, p), into blocks that fit the cache."""
-    rows = min(max(_BLOCK // max(x.shape[1], 1) ** 2, 256), 8192)
-    return (slice(begin, begin + rows) for begin in range(0, len(x), rows))
-
-
 def _steps(rs: RiskSets, event_weight: Floats, ties: str) -> Steps:
-    total = np.asarray(np.bincount(rs.last, weights=event_weight, minlength=rs.n_times), dtype=np.float64)
+    total = np.asarray(rs.sum_ending(event_weight))
     if ties == "breslow":
         at = np.arange(rs.n_times)
         return Steps(at, np.zeros(rs.n_times), total, np.ones(rs.n_times))

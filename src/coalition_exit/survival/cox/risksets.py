@@ -21,6 +21,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from coalition_exit.survival.cox.timeindex import count_up_to, distinct, stable_order
 from coalition_exit.survival.data.surv import Floats, Integers, Surv
 
 # With more strata than this, looping over them costs more than blocks for every row.
@@ -64,6 +65,41 @@ class RiskSets:
     def n_times(self) -> int:
         return len(self.times)
 
+    @cached_property
+    def at_risk_once(self) -> bool:
+        """True when every row is at risk at one event time only, as daily rows are."""
+        return bool((self.first == self.last).all())
+
+    @property
+    def from_the_start(self) -> bool:
+        """True when every row is at risk from the first event time of its stratum on, as right-censored rows are."""
+        return self._early is None
+
+    @cached_property
+    def pointer(self) -> Integers:
+        """Where the rows with each ``last`` begin, and the end: shape (K + 1,)."""
+        return np.searchsorted(self.last, np.arange(self.n_times + 1))
+
+    @cached_property
+    def sizes(self) -> Integers:
+        """Rows with each ``last``: shape (K,)."""
+        return np.diff(self.pointer)
+
+    def sum_ending(self, values: Floats) -> Floats:
+        """Sum rows over those with each ``last``: shape (m,) to (K,)."""
+        return np.bincount(self.last, weights=values, minlength=self.n_times).astype(np.float64, copy=False)
+
+    def sum_backward(self, values: Floats) -> Floats:
+        """Sum values per event time over this and the later times of its stratum, in place: shape (K, ...)."""
+        for low, high in zip(self._bounds[:-1], self._bounds[1:], strict=True):
+            part = values[low:high][::-1]
+            np.cumsum(part, axis=0, out=part)
+        return values
+
+    def sum_forward(self, values: Floats) -> Floats:
+        """Sum values per event time over this and the earlier times of its stratum: shape (K, ...)."""
+        return self._running(values, False)
+
     def sum_at_risk(self, values: Floats) -> Floats:
         """Sum rows over each risk set: shape (m,) or (m, p) to (K,) or (K, p)."""
         return self._sum(values, None)
@@ -87,6 +123,8 @@ class RiskSets:
 
         ``overwrite`` allows the increments to be used as memory.
         """
+        if self.at_risk_once:
+            return lambda part: np.take(increments, self.last[part], axis=0)
         early = self._early
         running = None
         if early is None or early.any():
@@ -133,13 +171,11 @@ class RiskSets:
 
     def _sum(self, values: Floats, weights: Floats | None) -> Floats:
         early = self._early
-        if early is None or early.any():
-            total = np.asarray(_scaled(self._by_last, weights) @ values)
-            for low, high in zip(self._bounds[:-1], self._bounds[1:], strict=True):
-                part = total[low:high][::-1]
-                np.cumsum(part, axis=0, out=part)
-            if early is None:
-                return total
+        if self.at_risk_once or early is None:
+            total = np.asarray(_scaled(self._by_last, weights, in_order=True) @ values)
+            return total if self.at_risk_once else self.sum_backward(total)
+        if early.any():
+            total = self.sum_backward(np.asarray(_scaled(self._early_by_last, weights) @ values))
             total += self._blocks.down(_scaled(self._blocks.matrix, weights) @ values)
             return total
         return self._blocks.down(_scaled(self._blocks.matrix, weights) @ values)
@@ -153,8 +189,14 @@ class RiskSets:
     @cached_property
     def _by_last(self) -> sp.csr_array:
         m = len(self.last)
-        at = np.arange(m, dtype=np.int32) if self._early is None else np.flatnonzero(self._early).astype(np.int32)
-        return _grouping(self.last if self._early is None else self.last[self._early], at, self.n_times, m)
+        at, pointer = np.arange(m, dtype=np.int32), self.pointer.astype(np.int32)
+        return sp.csr_array((np.ones(m), at, pointer), shape=(self.n_times, m))
+
+    @cached_property
+    def _early_by_last(self) -> sp.csr_array:
+        assert self._early is not None
+        at = np.flatnonzero(self._early).astype(np.int32)
+        return _grouping(self.last[self._early], at, self.n_times, len(self.last))
 
     @cached_property
     def _events(self) -> sp.csr_array:
@@ -213,11 +255,12 @@ class _Blocks:
         return total
 
 
-def _scaled(pattern: sp.csr_array, weights: Floats | None) -> sp.csr_array:
-    """Return a 0/1 matrix with its columns multiplied by weights."""
+def _scaled(pattern: sp.csr_array, weights: Floats | None, in_order: bool = False) -> sp.csr_array:
+    """Return a 0/1 matrix with its columns multiplied by weights; ``in_order`` if each row is taken once, in order."""
     if weights is None:
         return pattern
-    return sp.csr_array((weights[pattern.indices], pattern.indices, pattern.indptr), shape=pattern.shape)
+    own = weights if in_order else weights[pattern.indices]
+    return sp.csr_array((own, pattern.indices, pattern.indptr), shape=pattern.shape)
 
 
 def _grouping(group: Integers, at: NDArray[np.int32], n_groups: int, m: int) -> sp.csr_array:
@@ -280,61 +323,35 @@ def _index(first: Integers, last: Integers, event: NDArray[np.bool_], times: Flo
     crosses = first <= last
     if crosses.all():
         # Rows in order of their last event time: neighbours in a sum are neighbours in memory.
-        rows = _stable_order(last, len(times))
+        rows = stable_order(last, len(times))
     else:
         rows = np.flatnonzero(crosses)
-        rows = rows[_stable_order(last[rows], len(times))]
+        rows = rows[stable_order(last[rows], len(times))]
     n_rows = len(first)
-    first, last = first[rows], last[rows]
+    size = np.bincount(last if len(rows) == n_rows else last[rows], minlength=len(times))
+    last = np.repeat(np.arange(len(times)), size)
+    # Rows at risk from the first event time of all share one zero.
+    first = first[rows] if first.any() else np.broadcast_to(np.int64(0), len(rows))
     begins = np.flatnonzero(np.diff(stratum, prepend=stratum[0] - 1)) if len(times) else np.zeros(0, dtype=np.int64)
     bounds = np.append(begins, len(times))
     early: NDArray[np.bool_] | None
     if len(begins) > _MANY_STRATA:
         early = np.zeros(len(rows), dtype=bool)
+    elif len(begins) == 1:
+        early = first == 0
+        early = None if early.all() else early
     else:
         early = first == bounds[np.searchsorted(bounds, first, side="right") - 1]
         early = None if early.all() else early
     return RiskSets(rows, first, last, event[rows], times, stratum, n_rows, bounds, early)
 
 
-def _stable_order(keys: Integers, n_keys: int) -> Integers:
-    """Return the stable sorting order of keys 0 .. n_keys - 1 (radix sort on 16 bits at a time)."""
-    if len(keys) < 2 or bool((keys[1:] >= keys[:-1]).all()):
-        return np.arange(len(keys))
-    order = np.argsort((keys & 0xFFFF).astype(np.uint16), kind="stable")
-    shift = 16
-    while n_keys >> shift:
-        order = order[np.argsort(((keys >> shift) & 0xFFFF).astype(np.uint16)[order], kind="stable")]
-        shift += 16
-    return order
-
-
 def _single_stratum(surv: Surv) -> tuple[Floats, Integers, Integers]:
-    times = np.unique(surv.stop[surv.event])
+    times = distinct(surv.stop[surv.event])
     right_censored = bool(np.isneginf(surv.start).all())
-    last = _count_up_to(times, surv.stop) - 1
-    first = np.zeros(len(last), dtype=np.int64) if right_censored else _count_up_to(times, surv.start)
+    last = count_up_to(times, surv.stop) - 1
+    first = np.zeros(len(last), dtype=np.int64) if right_censored else count_up_to(times, surv.start)
     return times, first, last
-
-
-def _count_up_to(times: Floats, values: Floats) -> Integers:
-    """Return how many of the sorted ``times`` are <= each value: shape (n,)."""
-    n, k = len(values), len(times)
-    if n < 1000 or k < 4:
-        return np.searchsorted(times, values, side="right")
-    low, high = times[0], times[-1]
-    if high - low <= 4 * n and abs(low) < 2**52 and abs(high) < 2**52 and bool((times == np.floor(times)).all()):
-        # Whole numbers: count once per number, look the rest up; floor() leaves the count as it is.
-        table = np.searchsorted(times, np.arange(low - 1, high + 1), side="right")
-        place = np.clip(np.floor(values), low - 1, high) - (low - 1)
-        return np.asarray(table[place.astype(np.int64)])
-    if k < 1000:
-        return np.searchsorted(times, values, side="right")
-    # Sorted queries keep the binary search within the cache.
-    order = np.argsort(values)
-    counts = np.empty(n, dtype=np.int64)
-    counts[order] = np.searchsorted(times, values[order], side="right")
-    return counts
 
 
 def _stratified(surv: Surv, strata: Integers) -> tuple[Floats, Integers, Integers, Integers]:
@@ -342,8 +359,8 @@ def _stratified(surv: Surv, strata: Integers) -> tuple[Floats, Integers, Integer
     times = np.unique(surv.stop[surv.event])
     _, code = np.unique(strata, return_inverse=True)
     width = len(times) + 1
-    stop = _count_up_to(times, surv.stop) + code * width
-    start = _count_up_to(times, surv.start) + code * width
+    stop = count_up_to(times, surv.stop) + code * width
+    start = count_up_to(times, surv.start) + code * width
     keys = np.unique(stop[surv.event])
     own, rank = np.divmod(keys, width)
     labels = np.unique(strata)

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.linalg
 
 from coalition_exit.errors import FitError
+from coalition_exit.survival.cox.blockwise import largest
 from coalition_exit.survival.cox.monotone import check_monotone
 from coalition_exit.survival.cox.partial import Evaluation, PartialLikelihood
 from coalition_exit.survival.cox.risksets import RiskSets
@@ -20,6 +21,8 @@ __all__ = ["Likelihood", "Solution", "check_information", "check_monotone", "max
 # Largest share of a column's variation that may be left once the other columns are taken out for
 # it to count as collinear, on the scale of a correlation matrix.
 _COLLINEAR = 1e-10
+# A correlation matrix whose eigenvalues are all larger than this has no collinear columns.
+_DISTINCT = 1e-6
 # Share of a covariate's sum of squares that must be left as information: below it half the digits of
 # the standard errors are lost in the difference.
 _LOST = 1e-10
@@ -40,8 +43,10 @@ class Likelihood(Protocol):
 
     x: Floats
     risk_sets: RiskSets
-    event_weight: Floats
     ties: str
+
+    @property
+    def event_weight(self) -> Floats: ...
 
     @property
     def weights(self) -> Floats: ...
@@ -152,7 +157,7 @@ class _Newton:
         self, likelihood: Likelihood, names: Sequence[str], scale: Floats, ridge: Floats, tolerance: float
     ) -> None:
         self.likelihood, self.names, self.scale, self.ridge, self.tolerance = likelihood, names, scale, ridge, tolerance
-        self.size = _largest(likelihood.x)
+        self.size = _size(likelihood)
         self.last_gain = np.inf
         self.stalled = 0
         self.has_maximum = bool(ridge.any())
@@ -213,34 +218,25 @@ def _newton_step(information: Floats, score: Floats, scale: Floats) -> Floats | 
     scaled = information / np.outer(scale, scale)
     if not np.isfinite(scaled).all():
         return None
-    try:
-        factor = scipy.linalg.cho_factor(scaled)
-    except scipy.linalg.LinAlgError:
-        return None
-    step = scipy.linalg.cho_solve(factor, score / scale) / scale
-    return step if np.isfinite(step).all() else None
+    # LAPACK itself: scipy's own functions take longer to be called than to solve a system of this size.
+    _, step, failed = scipy.linalg.lapack.dposv(scaled, score / scale)
+    step = step / scale
+    return step if not failed and np.isfinite(step).all() else None
 
 
 def _inverse(information: Floats, scale: Floats) -> Floats | None:
-    try:
-        factor = scipy.linalg.cho_factor(information / np.outer(scale, scale))
-    except scipy.linalg.LinAlgError:
+    scaled = information / np.outer(scale, scale)
+    if not np.isfinite(scaled).all():
         return None
-    inverse = scipy.linalg.cho_solve(factor, np.eye(len(scale)))
+    _, inverse, failed = scipy.linalg.lapack.dposv(scaled, np.eye(len(scale)))
+    if failed:
+        return None
     return np.asarray((inverse + inverse.T) / 2 / np.outer(scale, scale))
 
 
-def _largest(x: Floats) -> Floats:
-    """Largest absolute value of each column, shape (p,); long rows of memory at a time."""
-    m, p = x.shape
-    group = 64
-    whole = m - m % group
-    largest = np.abs(x[whole:]).max(axis=0, initial=0.0)
-    if whole and x.flags.c_contiguous:
-        wide = x[:whole].reshape(-1, group * p)
-        extreme = np.maximum(wide.max(axis=0), -wide.min(axis=0)).reshape(group, p).max(axis=0)
-        return np.asarray(np.maximum(largest, extreme))
-    return np.asarray(np.abs(x).max(axis=0, initial=0.0))
+def _size(likelihood: Likelihood) -> Floats:
+    """Return the largest absolute value of each covariate, shape (p,)."""
+    return likelihood.largest if isinstance(likelihood, PartialLikelihood) else largest(likelihood.x)
 
 
 def penalized_scale(information: Floats, ridge: Floats, likelihood: Likelihood, names: Sequence[str]) -> Floats:
@@ -269,7 +265,7 @@ def check_information(
     FitError
         "no_variation" or "collinear", naming the covariates.
     """
-    size = _largest(likelihood.x)
+    size = _size(likelihood)
     variance = np.diag(information)
     total = likelihood.total_weight
     once = isinstance(likelihood, PartialLikelihood) and likelihood.rows_at_risk_once
@@ -288,6 +284,9 @@ def check_information(
         )
     scale = np.sqrt(variance)
     correlation = information / np.outer(scale, scale)
+    # No diagonal element of R is smaller than the smallest eigenvalue.
+    if float(np.linalg.eigvalsh(correlation)[0]) > _DISTINCT:
+        return np.asarray(scale / np.sqrt(max(total, 1.0)))
     _, r, pivot = scipy.linalg.qr(correlation, pivoting=True)
     small = np.abs(np.diag(r)) < _COLLINEAR
     if small.any():

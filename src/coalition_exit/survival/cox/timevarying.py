@@ -4,7 +4,8 @@ A row at risk at several event times becomes one row a time, as R's ``coxph(tt=)
 ``survSplit`` at all event times do; the fit is then an ordinary one on rows at risk once. The cost
 is one row for each row at risk and event time it crosses: for a daily panel no more than the
 rows at risk, since a day holds one event time at most; for n right-censored rows and K event
-times about n K / 2 rows, refused beyond a stated size.
+times about n K / 2 rows. Beyond a stated size they are not kept, but made in blocks of event times at each
+evaluation (`splitlikelihood`): the estimates are the same, what needs all split rows at once is refused.
 
 References
 ----------
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 
 TimeFunction = Callable[..., Any]
 # Largest expanded design, in numbers (8 bytes each; the fit holds two copies).
-MOST_VALUES = 200_000_000
+MOST_VALUES = 30_000_000
+# Split rows on which a function f(x, t) is tried alone.
+_TRIED = 64
 
 
 def _identity(t: Floats) -> Floats:
@@ -78,6 +81,12 @@ def find_function(name: str, given: Mapping[str, TimeFunction] | None) -> TimeFu
     return known[name]
 
 
+def split_size(design: Design, risk_sets: RiskSets) -> tuple[int, int]:
+    """Return the number of rows and of covariates after a split at event times."""
+    width = design.x.shape[1] + sum(len(term.names) for term in design.time_terms)
+    return int((risk_sets.last - risk_sets.first + 1).sum()), width
+
+
 def expand_design(design: Design, risk_sets: RiskSets | None = None, most: int = MOST_VALUES) -> Design:
     """Split the rows at the event times they cross and add the columns of the tt() terms.
 
@@ -103,10 +112,9 @@ def expand_design(design: Design, risk_sets: RiskSets | None = None, most: int =
         The result would be too large, or a function gives a value that is not finite.
     """
     rs = prepare_risk_sets(design.surv, design.strata) if risk_sets is None else risk_sets
-    width = design.x.shape[1] + sum(len(term.names) for term in design.time_terms)
+    total, width = split_size(design, rs)
     order = np.argsort(rs.rows)
     counts = (rs.last - rs.first + 1)[order]
-    total = int(counts.sum())
     if total * width > most:
         raise DataError(
             "formula, tt()",
@@ -121,18 +129,15 @@ def expand_design(design: Design, risk_sets: RiskSets | None = None, most: int =
     x = np.empty((total, width))
     p = design.x.shape[1]
     x[:, :p] = design.x[source]
-    names = list(design.names)
     for term in design.time_terms:
-        x[:, p : p + len(term.names)] = _values(term, source, k, rs)
+        x[:, p : p + len(term.names)] = pair_values(term, time_factor(term, rs), source, k, rs, source)
         p += len(term.names)
-        names += term.names
-    if len(set(names)) < len(names):
-        raise DataError("formula, tt()", "terms with names of their own", repr(names))
+    names = all_names(design)
     return replace(
         design,
         surv=_split(design.surv, rs, source, k, begins, ends),
         x=x,
-        names=tuple(names),
+        names=names,
         strata=_rows(design.strata, source),
         id=_rows(design.id, source),
         cluster=_rows(design.cluster, source),
@@ -141,6 +146,20 @@ def expand_design(design: Design, risk_sets: RiskSets | None = None, most: int =
         time_terms=(),
         source=source,
     )
+
+
+def all_names(design: Design) -> tuple[str, ...]:
+    """Names of all coefficients, those of the tt() terms last.
+
+    Raises
+    ------
+    DataError
+        A name occurs twice.
+    """
+    names = (*design.names, *(name for term in design.time_terms for name in term.names))
+    if len(set(names)) < len(names):
+        raise DataError("formula, tt()", "terms with names of their own", repr(list(names)))
+    return names
 
 
 def _rows(values: NDArray[Any] | None, rows: Integers) -> NDArray[Any] | None:
@@ -160,24 +179,79 @@ def _split(surv: Surv, rs: RiskSets, source: Integers, k: Integers, begins: Inte
     return Surv(start, stop, event)
 
 
-def _values(term: TimeTerm, source: Integers, k: Integers, rs: RiskSets) -> Floats:
-    """Return the term's columns at each row and event time, shape (rows, q)."""
-    x = term.x[source]
+def time_factor(term: TimeTerm, rs: RiskSets) -> Floats | None:
+    """Return g at each event time, shape (K,), or None if the function takes the covariate, too."""
     if _takes_covariate(term.function):
+        return None
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return _checked(term.function(rs.times.copy()), len(rs.times), term)
+
+
+def pair_values(
+    term: TimeTerm,
+    factor: Floats | None,
+    row: Integers,
+    k: Integers,
+    rs: RiskSets,
+    source: Integers | None = None,
+    check: bool = True,
+) -> Floats:
+    """Return the term's columns at pairs of a row and an event time, shape (pairs, q).
+
+    Parameters
+    ----------
+    term
+        The term, its covariates by row.
+    factor
+        From `time_factor`.
+    row, k
+        Row and event time of each pair.
+    rs
+        Index with the event times.
+    source
+        Positions in the data for messages; by default those of ``rs.rows``.
+    check
+        Look for values that cannot be used.
+
+    Raises
+    ------
+    DataError
+        A value that is not finite, or a function that does not take each pair by itself.
+    """
+    x = term.x[row]
+    if factor is None:
         t = rs.times[k]
-        columns = [_checked(term.function(column, t.copy()), len(k), term) for column in x.T.copy()]
-        values = np.column_stack(columns)
-    else:
         with np.errstate(divide="ignore", invalid="ignore"):
-            factor = _checked(term.function(rs.times.copy()), len(rs.times), term)
+            columns = [_checked(term.function(column, t.copy()), len(k), term) for column in x.T.copy()]
+            values = np.column_stack(columns)
+            if check:
+                _try_alone(term, x, t, values)
+    else:
         values = x * factor[k][:, None]
+    if not check:
+        return values
     bad = ~np.isfinite(values).all(axis=1)
     if bad.any():
         at = int(np.argmax(bad))
+        place = int(rs.rows[row[at]] if source is None else source[at])
         raise DataError(
-            f"{term.names[0]}, row {source[at]}, event time {rs.times[k[at]]:g}", "a finite number", str(values[at][0])
+            f"{term.names[0]}, row {place}, event time {rs.times[k[at]]:g}", "a finite number", str(values[at][0])
         )
     return np.asarray(values)
+
+
+def _try_alone(term: TimeTerm, x: Floats, t: Floats, values: Floats) -> None:
+    """Refuse f(x, t) whose value depends on the other pairs: it would change with the size of the blocks."""
+    some = np.unique(np.linspace(0, len(t) - 1, min(_TRIED, len(t))).astype(np.int64))
+    for column, whole in zip(x.T, values.T, strict=True):
+        alone = _checked(term.function(column[some].copy(), t[some].copy()), len(some), term)
+        if not np.allclose(alone, whole[some], rtol=1e-9, atol=0.0, equal_nan=True):
+            at = int(np.argmax(~np.isclose(alone, whole[some], rtol=1e-9, atol=0.0, equal_nan=True)))
+            raise DataError(
+                term.names[0],
+                "a function f(x, t) of each covariate value and time by itself",
+                f"{whole[some][at]:g} among all rows and {alone[at]:g} among a few, for the same x and t",
+            )
 
 
 def _takes_covariate(function: TimeFunction) -> bool:

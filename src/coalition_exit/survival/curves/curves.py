@@ -8,8 +8,7 @@ therefore computed here and put into lifelines' fitters, whose plots and methods
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,15 +17,18 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from coalition_exit.errors import DataError, nearest, one_of
+from coalition_exit.survival.curves.fitters import kaplan_meier_fitter, nelson_aalen_fitter
 from coalition_exit.survival.data.design import Design, _codes, _column, build_design
 from coalition_exit.survival.data.surv import Floats, Integers, Surv, check_episodes
+from coalition_exit.survival.data.timefix import join_near_times
+from coalition_exit.survival.shown import Shown
 
 INTERVALS = ("log-log", "log", "plain")
 _BLOCK = 10_000_000
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
+class Curve(Shown):
     """Kaplan-Meier and Nelson-Aalen estimates of one group at T times.
 
     The times are those of events, censorings and entries; a boundary between two episodes of one
@@ -52,6 +54,8 @@ class Curve:
     spells : DataFrame
         Episodes put together where one follows another of the same subject: ``entry``,
         ``duration`` (the end), ``event``, ``weight``.
+    n_joined : int
+        Distinct times of the data, all groups together, joined to one from which they differ by rounding only.
     """
 
     time: Floats
@@ -65,6 +69,26 @@ class Curve:
     hazard_variance: Floats
     robust: bool
     spells: pd.DataFrame = field(repr=False)
+    n_joined: int = 0
+
+    @property
+    def heading(self) -> str:
+        errors = "robust" if self.robust else "Greenwood's"
+        joined = (
+            f"; {self.n_joined} times of the data joined to one they differ from by rounding" if self.n_joined else ""
+        )
+        most = self.at_risk.max(initial=0)
+        return f"Survival curve: {most:g} at risk at most, {self.events.sum():g} events, {errors} errors{joined}"
+
+    @property
+    def shown(self) -> pd.DataFrame:
+        return self.to_frame()[["time", "at_risk", "events", "survival", "std_error", "conf_low", "conf_high"]]
+
+    def plot(self, ax: Any = None, level: float = 0.95) -> Any:
+        """Draw the Kaplan-Meier estimate with its band, and return the axes."""
+        from coalition_exit.survival import plots
+
+        return plots.survival_curves({"": self}, ax, level=level)
 
     @property
     def std_error(self) -> Floats:
@@ -263,14 +287,16 @@ def survival_curves(
     if "~" in response:
         raise DataError("response", "'Surv(start, stop, event)', with the groups in by=", repr(response))
     design = build_design(f"{response} ~ 1", data, id=id, weights=weights, cluster=cluster)
+    surv, n_joined = join_near_times(design.surv)
+    design = replace(design, surv=surv)
     if design.id is not None:
-        check_episodes(design.surv, design.id)
+        check_episodes(design.surv, design.id, design.id_labels)
     if design.cluster is not None and (design.n_cluster or 0) < 2:
         raise DataError("cluster", "at least two clusters", str(design.n_cluster))
     codes, keys = group_codes(data, by)
     order = np.argsort(codes, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
-    return {key: _curve_of(design, part) for key, part in zip(keys, parts, strict=True)}
+    return {key: replace(_curve_of(design, part), n_joined=n_joined) for key, part in zip(keys, parts, strict=True)}
 
 
 def _curve_of(design: Design, rows: Integers) -> Curve:
@@ -344,7 +370,7 @@ def kaplan_meier(
     """
     _reach(level, interval)
     curves = survival_curves(data, response, by=by, id=id, weights=weights, cluster=cluster)
-    return {key: _kaplan_meier_fitter(c, _label(by, key), level, interval) for key, c in curves.items()}
+    return {key: kaplan_meier_fitter(c, _label(by, key), level, interval) for key, c in curves.items()}
 
 
 def nelson_aalen(
@@ -366,7 +392,7 @@ def nelson_aalen(
     """
     _reach(level, interval)
     curves = survival_curves(data, response, by=by, id=id, weights=weights, cluster=cluster)
-    return {key: _nelson_aalen_fitter(c, _label(by, key), level, interval) for key, c in curves.items()}
+    return {key: nelson_aalen_fitter(c, _label(by, key), level, interval) for key, c in curves.items()}
 
 
 def _label(by: str | Sequence[str] | None, key: Hashable) -> str:
@@ -374,71 +400,3 @@ def _label(by: str | Sequence[str] | None, key: Hashable) -> str:
         return "all"
     pairs = [(by, key)] if isinstance(by, str) else zip(by, key if isinstance(key, tuple) else (key,), strict=True)
     return ", ".join(f"{name}={value}" for name, value in pairs)
-
-
-def _prepare(fitter: Any, curve: Curve, label: str) -> Any:
-    """Fill what every lifelines fitter has, other than its estimate."""
-    from lifelines.utils import CensoringType
-
-    CensoringType.set_censoring_type(fitter, CensoringType.RIGHT)
-    fitter._label, fitter.timeline, fitter.curve_ = label, curve.time.copy(), curve
-    spells = curve.spells
-    fitter.durations, fitter.weights = spells["duration"].to_numpy(), spells["weight"].to_numpy()
-    fitter.event_observed = spells["event"].to_numpy(dtype=np.int64)
-    fitter.entry = spells["entry"].to_numpy()
-    removed = curve.events + curve.censored
-    table = pd.DataFrame(
-        {
-            "removed": removed,
-            "observed": curve.events,
-            "censored": curve.censored,
-            "entrance": curve.entered,
-            "at_risk": np.cumsum(curve.entered) - np.cumsum(removed) + removed,
-            "risk_set": curve.at_risk,
-        },
-        index=pd.Index(curve.time, name="event_at"),
-    )
-    whole = (spells["weight"] % 1 == 0).all()
-    fitter.event_table = table.round().astype(np.int64) if whole else table
-    return fitter
-
-
-def _bounds_frame(curve: Curve, label: str, level: float, bounds: tuple[Floats, Floats]) -> pd.DataFrame:
-    names = (f"{label}_lower_{level:g}", f"{label}_upper_{level:g}")
-    return pd.DataFrame(dict(zip(names, bounds, strict=True)), index=pd.Index(curve.time))
-
-
-def _kaplan_meier_fitter(curve: Curve, label: str, level: float, interval: str) -> Any:
-    from lifelines import KaplanMeierFitter
-    from lifelines.utils import median_survival_times
-
-    fitter = _prepare(KaplanMeierFitter(alpha=1 - level, label=label), curve, label)
-    index = pd.Index(curve.time, name="timeline")
-    bounds = _bounds_frame(curve, label, level, curve.survival_interval(level, interval))
-    fitter.survival_function_ = pd.DataFrame({label: curve.survival}, index=index)
-    fitter.cumulative_density_ = 1 - fitter.survival_function_
-    fitter.confidence_interval_ = fitter.confidence_interval_survival_function_ = bounds
-    turned = pd.DataFrame(1 - bounds.to_numpy()[:, ::-1], index=bounds.index, columns=bounds.columns)
-    fitter.confidence_interval_cumulative_density_ = turned
-    fitter._median = median_survival_times(fitter.survival_function_)
-    fitter._cumulative_sq_ = pd.Series(curve.survival_variance, index=index)
-    fitter._estimation_method = fitter._estimate_name = "survival_function_"
-    return fitter
-
-
-def _nelson_aalen_fitter(curve: Curve, label: str, level: float, interval: str) -> Any:
-    from lifelines import NelsonAalenFitter
-    from lifelines.plotting import _plot_estimate
-
-    fitter = NelsonAalenFitter(alpha=1 - level, nelson_aalen_smoothing=False, label=label)
-    fitter = _prepare(fitter, curve, label)
-    index = pd.Index(curve.time, name="timeline")
-    bounds = _bounds_frame(curve, label, level, curve.hazard_interval(level, interval))
-    fitter.cumulative_hazard_ = pd.DataFrame({label: curve.hazard}, index=index)
-    fitter.confidence_interval_ = fitter.confidence_interval_cumulative_hazard_ = bounds
-    fitter.ci_labels = list(bounds.columns)
-    fitter._cumulative_sq = pd.Series(curve.hazard_variance, index=index)
-    fitter._estimation_method = fitter._estimate_name = "cumulative_hazard_"
-    # Only fit() gives the method to an instance of this class.
-    fitter.plot_cumulative_hazard = partial(_plot_estimate, fitter, estimate="cumulative_hazard_")
-    return fitter

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -14,10 +14,12 @@ from coalition_exit.errors import DataError, FitError
 from coalition_exit.survival.curves.curves import group_codes
 from coalition_exit.survival.data.design import build_design
 from coalition_exit.survival.data.surv import Floats, Integers, Surv, check_episodes
+from coalition_exit.survival.data.timefix import join_near_times
+from coalition_exit.survival.shown import Shown
 
 
 @dataclass(frozen=True, eq=False)
-class LogRank:
+class LogRank(Shown):
     """A log-rank test over G groups.
 
     Attributes
@@ -36,6 +38,8 @@ class LogRank:
         0 log-rank; 1 Peto and Peto's modification of the Gehan-Wilcoxon test.
     strata : tuple of str
         Columns of the strata.
+    n_joined : int
+        Distinct times joined to one from which they differ by rounding only.
     """
 
     statistic: float
@@ -45,12 +49,15 @@ class LogRank:
     covariance: Floats = field(repr=False)
     rho: float
     strata: tuple[str, ...]
+    n_joined: int = 0
 
     def __str__(self) -> str:
         within = f", stratified by {', '.join(self.strata)}" if self.strata else ""
         weight = f" with weight S(t-)^{self.rho:g}" if self.rho else ""
         table = self.table.to_string(index=False, float_format=lambda v: f"{v:.4g}")
         end = f"chi2({self.df}) = {self.statistic:.4g}, p = {self.p_value:.4g}"
+        if self.n_joined:
+            end += f"\n{self.n_joined} times joined to one from which they differ by rounding only"
         return f"Log-rank test{weight}{within}\n{table}\n{end}"
 
     def _repr_html_(self) -> str:
@@ -109,8 +116,10 @@ def logrank_test(
     names = () if strata is None else (strata,) if isinstance(strata, str) else tuple(strata)
     right = f"strata({', '.join(f'`{name}`' for name in names)})" if names else "1"
     design = build_design(f"{response} ~ {right}", data, id=id)
+    surv, n_joined = join_near_times(design.surv)
+    design = replace(design, surv=surv)
     if design.id is not None:
-        check_episodes(design.surv, design.id)
+        check_episodes(design.surv, design.id, design.id_labels)
     codes, keys = group_codes(data, by)
     if len(keys) < 2:
         raise DataError("by", "at least two groups", str(len(keys)))
@@ -139,7 +148,7 @@ def logrank_test(
             "expected": expected,
         }
     )
-    return LogRank(statistic, df, float(chi2.sf(statistic, df)), table, covariance, rho, names)
+    return LogRank(statistic, df, float(chi2.sf(statistic, df)), table, covariance, rho, names, n_joined)
 
 
 def logrank_sums(

@@ -13,16 +13,28 @@ from numpy.typing import ArrayLike, NDArray
 
 from coalition_exit.errors import DataError, nearest, one_of
 from coalition_exit.survival.cox.timevarying import TimeFunction, TimeTerm, find_function
-from coalition_exit.survival.data.surv import Floats, Integers, Surv
+from coalition_exit.survival.data.surv import Floats, Integers, Surv, refuse_text
 
 _RESPONSE = re.compile(r"\s*Surv\s*\((?P<inside>[^()]*)\)\s*\Z")
 _TIME = re.compile(r"tt\s*\((?P<inside>.*)\)\s*\Z", re.DOTALL)
 _STRATA = re.compile(r"strata\s*\(([^()]*)\)\s*\Z")
 _NAME = re.compile(r"(?:[^\W\d]\w*|`[^`]+`)\Z")
+# What R's formulas for coxph hold beside covariates, and where it is said here.
+_INSTEAD = {
+    "offset": "the offset as an argument, offset='column'",
+    "cluster": "clusters as an argument, cluster='column'",
+    "weights": "weights as an argument, weights='column'",
+    "strata": "strata(x) as a term of its own; 'a + a:C(x) + strata(x)' is R's a * strata(x)",
+    "frailty": "a shared frailty by SharedFrailty().fit(..., cluster='column')",
+    "ridge": "a ridge over all covariates by CoxPH(ridge=...)",
+    "pspline": "a spline such as bs(a, df=4)",
+    "tt": "tt(x, function) as a term of its own",
+}
+_R_SPECIAL = re.compile(rf"(?<![\w.`])({'|'.join(_INSTEAD)})\s*\(")
 # A lone dot stands for "all other columns" in formulas.
 _DOT = re.compile(r"(?<![\w.`)])\.(?![\w.`(])")
-# Rows per block when columns are laid out row by row: a block stays in the cache.
-_BLOCK = 8192
+# Values per block when a column is copied: a block is still in the cache when it is checked.
+_BLOCK = 65_536
 
 
 @dataclass(frozen=True)
@@ -57,8 +69,8 @@ class Design:
     """Arrays of one model: n rows, p covariates.
 
     ``time_terms`` are terms tt(x, function) that are not yet columns of ``x``. ``source`` is set when rows were split
-    at event times for such terms: the position of each row's origin in the data. ``cluster_labels`` are what
-    the codes of ``cluster`` stand for.
+    at event times for such terms: the position of each row's origin in the data. ``cluster_labels`` and
+    ``id_labels`` are what the codes of ``cluster`` and ``id`` stand for, ``index`` the labels of the data's rows.
     """
 
     surv: Surv
@@ -75,6 +87,8 @@ class Design:
     time_terms: tuple[TimeTerm, ...] = ()
     source: Integers | None = None
     cluster_labels: NDArray[Any] | None = None
+    id_labels: NDArray[Any] | None = None
+    index: pd.Index | None = None
 
 
 def parse_formula(text: str) -> Formula:
@@ -202,6 +216,8 @@ def build_design(
         n_dropped=n_dropped,
         time_terms=tuple(_timed(term, name, data, tt) for term, name in parsed.time_terms),
         cluster_labels=labels,
+        id_labels=subjects,
+        index=data.index,
     )
 
 
@@ -270,10 +286,30 @@ def _numbers(data: pd.DataFrame, name: str, role: str) -> Floats:
         values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError):
         raise DataError(f"column {name!r}", "numbers", f"values of type {column.dtype}") from None
+    _refuse_text(column, f"column {name!r}")
     return values
 
 
+def _refuse_text(column: pd.Series, place: str) -> None:
+    if column.dtype.kind not in "biufcmM":
+        refuse_text(column, place)
+
+
+def _refuse_text_as_factor(terms: Sequence[str], data: pd.DataFrame) -> None:
+    """Refuse columns of numbers stored as text or objects outside C(): each value would become a dummy."""
+    for name in _columns_in([re.sub(r"\bC\s*\([^()]*\)", "", term) for term in terms], data):
+        column = data[name]
+        if column.dtype.kind in "biufcmM" or isinstance(column.dtype, pd.CategoricalDtype):
+            continue
+        values = pd.Series(column.dropna().unique(), dtype=object)
+        if len(values) and pd.to_numeric(values, errors="coerce").notna().all():
+            hint = f"pd.to_numeric(data[{name!r}]) converts it; C({name}) makes it a factor"
+            stored = f"numbers stored as {'text' if isinstance(values[0], str) else 'objects'}, {values[0]!r}"
+            raise DataError(f"column {name!r}", "numbers", stored, hint)
+
+
 def _finite(column: pd.Series, role: str) -> Floats:
+    _refuse_text(column, role)
     frame = column.to_frame("value")
     values = _numbers(frame, "value", role)
     bad = ~np.isfinite(values)
@@ -285,6 +321,7 @@ def _finite(column: pd.Series, role: str) -> Floats:
 
 def _event_column(data: pd.DataFrame, name: str) -> ArrayLike:
     column = _column(data, name, "Surv, event")
+    _refuse_text(column, f"column {name!r}")
     values = column.to_numpy() if isinstance(column.dtype, np.dtype) else None
     if values is not None and values.dtype.kind in "iuf":
         event = values == 1
@@ -313,19 +350,27 @@ def _plain(column: pd.Series) -> Floats:
 
 
 def _side_by_side(columns: Sequence[Floats], names: Sequence[str], n: int) -> Floats:
-    """Lay columns side by side, each row contiguous: shape (n, p); refuse values that are not finite."""
-    x = np.empty((n, len(columns)))
-    for begin in range(0, n, _BLOCK):
-        part = x[begin : begin + _BLOCK]
-        for j, column in enumerate(columns):
-            part[:, j] = column[begin : begin + _BLOCK]
-        if not np.isfinite(part).all():
-            j = int(np.argmin(np.isfinite(part).all(axis=0)))
-            bad = ~np.isfinite(columns[j].astype(np.float64))
+    """Copy columns side by side, each column contiguous: shape (n, p); refuse values that are not finite."""
+    x = np.empty((len(columns), n))
+    for name, column, own in zip(names, columns, x, strict=True):
+        if not _copy_finite(column, own):
+            bad = ~np.isfinite(own)
             row = int(np.argmax(bad))
-            place = f"column {names[j]!r}, row {row} ({int(bad.sum())} such rows)"
-            raise DataError(place, "a finite number", str(float(columns[j][row])))
-    return x
+            place = f"column {name!r}, row {row} ({int(bad.sum())} such rows)"
+            raise DataError(place, "a finite number", str(float(own[row])))
+    return x.T
+
+
+def _copy_finite(column: Floats, to: Floats) -> bool:
+    """Copy a column and tell whether all its values are finite."""
+    finite = True
+    with np.errstate(over="ignore", invalid="ignore"):
+        for begin in range(0, len(to), _BLOCK):
+            part = to[begin : begin + _BLOCK]
+            part[:] = column[begin : begin + _BLOCK]
+            # A sum is finite unless a value is not, or it overflows; it costs less than a look at each value.
+            finite &= bool(np.isfinite(np.add.reduce(part)) or np.isfinite(part).all())
+    return finite
 
 
 def _formulaic_matrix(terms: Sequence[str], data: pd.DataFrame) -> tuple[Floats, tuple[str, ...]]:
@@ -333,8 +378,12 @@ def _formulaic_matrix(terms: Sequence[str], data: pd.DataFrame) -> tuple[Floats,
     from formulaic.errors import FormulaicError
 
     for term in terms:
+        special = _R_SPECIAL.search(term)
+        if special:
+            raise DataError("formula", _INSTEAD[special[1]], repr(term))
         if _DOT.search(term):
             raise DataError("formula", "covariates by name ('.' would take in the response)", repr(term))
+    _refuse_text_as_factor(terms, data)
     used = _columns_in(terms, data)
     for name in used:
         _column(data, name, "formula")
@@ -365,9 +414,12 @@ def _codes(column: pd.Series, role: str) -> tuple[Integers, NDArray[Any]]:
         # Sorted whole numbers, as ids mostly are: the codes that factorize gives, at a tenth of its cost.
         values = column.to_numpy()
         if bool((values[1:] >= values[:-1]).all()):
-            codes = np.zeros(len(values), dtype=np.int64)
-            np.cumsum(values[1:] != values[:-1], out=codes[1:])
-            return codes, values[np.flatnonzero(np.diff(codes, prepend=-1))]
+            begins = np.concatenate([[0], np.flatnonzero(values[1:] != values[:-1]) + 1])
+            if len(begins) == len(values):
+                codes = np.arange(len(values))
+                own_codes = values.dtype == codes.dtype and values[0] == 0 and values[-1] == codes[-1]
+                return codes, codes if own_codes else values.copy()
+            return np.repeat(np.arange(len(begins)), np.diff(begins, append=len(values))), values[begins]
     codes, labels = pd.factorize(column)
     if (codes < 0).any():
         row = int(np.argmax(codes < 0))

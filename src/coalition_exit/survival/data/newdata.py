@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from coalition_exit.errors import DataError, nearest, one_of
-from coalition_exit.survival.data.surv import Floats
+from coalition_exit.survival.data.surv import Floats, refuse_text
 
 
 def scenario_matrix(terms: Sequence[str], newdata: pd.DataFrame) -> tuple[Floats, tuple[Hashable, ...]]:
@@ -80,6 +80,8 @@ def numbers(column: pd.Series, place: str) -> Floats:
     DataError
         Names the row of the first value that is none.
     """
+    if column.dtype.kind not in "biuf":
+        refuse_text(column, place)
     try:
         values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError):

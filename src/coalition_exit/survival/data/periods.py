@@ -25,8 +25,9 @@ PARTIAL = ("keep", "drop", "offset")
 REPEATED = ("error", "merge")
 
 _MOST_ROWS = 200_000_000
-# Times this close to a boundary, in periods, are at it: 0.3 / 0.1 is not 3 in floating point.
-_ROUNDING = 1e-9
+# Times this close to a boundary, in periods, are at it: 0.3 / 0.1 is not 3 in floating point. The
+# error of a quotient grows with it, but what is a millionth of a period off is another time.
+_ROUNDING, _MOST_ROUNDING = 1e-9, 1e-6
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,12 @@ class PersonPeriods:
         Covariates at the period's start or end, or their mean over the time at risk in it.
     at_risk : ndarray, shape (m,)
         Share of the period at risk, in (0, 1]. With an event the period counts to its end.
-    cluster : ndarray of int or None
+    cluster, group : ndarray of int or None
     weights, offset : ndarray or None
         Taken at the same time as the covariates.
     counts : PeriodCounts
+    stratum : ndarray of int or None
+        Taken at the same time as the covariates; under "mean" it may not change within a period.
     """
 
     subject: Integers
@@ -85,6 +88,8 @@ class PersonPeriods:
     weights: Floats | None
     offset: Floats | None
     counts: PeriodCounts
+    stratum: Integers | None = None
+    group: Integers | None = None
 
     def keep(self, rows: NDArray[np.bool_], counts: PeriodCounts | None = None) -> PersonPeriods:
         """The chosen rows, shape (m,) of bool."""
@@ -98,6 +103,8 @@ class PersonPeriods:
             None if self.weights is None else self.weights[rows],
             None if self.offset is None else self.offset[rows],
             counts or self.counts,
+            None if self.stratum is None else self.stratum[rows],
+            None if self.group is None else self.group[rows],
         )
 
 
@@ -142,6 +149,8 @@ def person_periods(
     cluster: Integers | None = None,
     weights: Floats | None = None,
     offset: Floats | None = None,
+    strata: Integers | None = None,
+    group: Integers | None = None,
 ) -> PersonPeriods:
     """Cut episodes into periods and join what belongs to one subject and period.
 
@@ -165,8 +174,9 @@ def person_periods(
         it to the caller to account for ``at_risk``).
     repeated
         Two events of one subject in a period: "error", or "merge" into one, the first.
-    cluster, weights, offset
-        Arrays of shape (n,). The cluster may not change within a period.
+    cluster, weights, offset, strata, group
+        Arrays of shape (n,). Cluster and group may not change within a period, nor may the
+        stratum under "mean".
 
     Returns
     -------
@@ -175,8 +185,8 @@ def person_periods(
     Raises
     ------
     DataError
-        Negative times, two events of one subject in one period, a cluster that changes within a
-        period, unknown options.
+        Negative times, two events of one subject in one period, a cluster, group or (under "mean")
+        stratum that changes within a period, unknown options.
     """
     check_period_options(covariates, partial, repeated)
     pieces = _cut(surv, length, id)
@@ -191,7 +201,9 @@ def person_periods(
         _check_one_event(pieces, first, events, length)
     place = np.flatnonzero(pieces.event)
     last[event] = place[np.cumsum(events[event]) - events[event]]
-    _check_cluster(cluster, pieces.row, first, last)
+    fixed = {"cluster": cluster, "group": group, "stratum": strata if covariates == "mean" else None}
+    for role, codes in fixed.items():
+        _check_fixed(role, codes, pieces.row, first, last)
     time, gap = _time_at_risk(pieces, first, last)
     take = _taker(covariates, pieces.row, first, last, time)
     period = pieces.period[first]
@@ -210,6 +222,8 @@ def person_periods(
         weights=None if weights is None else take(weights),
         offset=None if offset is None else take(offset),
         counts=counts,
+        stratum=None if strata is None else strata[pieces.row[last if covariates == "end" else first]],
+        group=None if group is None else group[pieces.row[first]],
     )
     if partial != "drop" or not short.any():
         return result
@@ -265,7 +279,8 @@ def _cut(surv: Surv, length: float, id: Integers | None) -> _Pieces:
 def _in_periods(time: Floats, length: float) -> Floats:
     exact = time / length
     whole = np.round(exact)
-    return np.where(np.abs(exact - whole) <= _ROUNDING * np.maximum(1.0, whole), whole, exact)
+    near = np.clip(_ROUNDING * whole, _ROUNDING, _MOST_ROUNDING)
+    return np.where(np.abs(exact - whole) <= near, whole, exact)
 
 
 def _check_one_event(pieces: _Pieces, first: Integers, events: Integers, length: float) -> None:
@@ -280,15 +295,15 @@ def _check_one_event(pieces: _Pieces, first: Integers, events: Integers, length:
         )
 
 
-def _check_cluster(cluster: Integers | None, row: Integers, first: Integers, last: Integers) -> None:
-    if cluster is None:
+def _check_fixed(role: str, values: Integers | None, row: Integers, first: Integers, last: Integers) -> None:
+    if values is None:
         return
-    codes = cluster[row]
+    codes = values[row]
     member = np.repeat(np.arange(len(first)), np.diff(np.append(first, len(row))))
     changed = (codes != codes[first][member]) & (np.arange(len(row)) <= last[member])
     if changed.any():
         at = int(row[np.argmax(changed)])
-        raise DataError(f"cluster, row {at}", "one cluster for a subject within a period", "another than before in it")
+        raise DataError(f"{role}, row {at}", f"one {role} for a subject within a period", "another than before in it")
 
 
 def _time_at_risk(pieces: _Pieces, first: Integers, last: Integers) -> tuple[Floats, NDArray[np.bool_]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,10 +78,30 @@ class Surv:
         return f"Surv({kind}, {len(self)} rows, {int(self.event.sum())} events)"
 
 
+def refuse_text(values: Iterable[object], place: str) -> None:
+    """Refuse numbers stored as text, which would be converted in silence; other text is left to the conversion.
+
+    Raises
+    ------
+    DataError
+        Names the first row and the conversion.
+    """
+    for row, value in enumerate(values):
+        if isinstance(value, (str, bytes)):
+            try:
+                float(value)
+            except ValueError:
+                return
+            hint = "pd.to_numeric() converts a column"
+            raise DataError(f"{place}, row {row}", "a number", f"a number stored as text, {value!r}", hint)
+
+
 def _times(values: NDArray[np.generic], name: str) -> Floats:
     if values.dtype.kind in "mM":
         expected = "numbers, such as days since a date"
         raise DataError(f"Surv, {name}", expected, f"values of type {values.dtype}")
+    if values.dtype.kind not in "biuf":
+        refuse_text(values.tolist(), f"Surv, {name}")
     try:
         times = values.astype(np.float64)
     except (TypeError, ValueError):
@@ -95,6 +116,8 @@ def _times(values: NDArray[np.generic], name: str) -> Floats:
 def _events(values: NDArray[np.generic]) -> NDArray[np.bool_]:
     if values.dtype == bool:
         return values.astype(np.bool_)
+    if values.dtype.kind not in "biuf":
+        refuse_text(values.tolist(), "Surv, event")
     try:
         codes = values.astype(np.float64)
     except (TypeError, ValueError):
@@ -129,9 +152,12 @@ def check_episodes(surv: Surv, ids: Integers, labels: ArrayLike | None = None) -
     DataError
         Names the subject and the row. Gaps are allowed.
     """
-    step = np.diff(ids)
-    in_order = bool(np.all(step >= 0)) and bool(np.all((step > 0) | (np.diff(surv.stop) > 0)))
-    order = np.arange(len(ids)) if in_order else np.lexsort((surv.stop, ids))
+    if bool((ids[1:] >= ids[:-1]).all()):
+        same = ids[1:] == ids[:-1]
+        # Rows in order, as they mostly are: each starts where the one before it has ended, or later.
+        if not (same & (surv.start[1:] < surv.stop[:-1])).any():
+            return
+    order = np.lexsort((surv.stop, ids))
     same = np.diff(ids[order]) == 0
     overlap = same & (surv.start[order][1:] < surv.stop[order][:-1])
     if overlap.any():

@@ -6,7 +6,7 @@ complementary log-log or normal distribution function.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,17 +14,35 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from coalition_exit.errors import DataError, FitError, nearest, one_of
-from coalition_exit.survival.data.design import Design, build_design
+from coalition_exit.survival.data.complete_rows import codes_of, complete_rows
+from coalition_exit.survival.data.design import Design, build_design, parse_formula
+from coalition_exit.survival.data.dropped import missing_by_column
 from coalition_exit.survival.data.periods import PersonPeriods, check_period_options, period_length, person_periods
-from coalition_exit.survival.data.surv import check_episodes
-from coalition_exit.survival.discrete.discrete_fit import DiscreteFit, RandomInterceptFit, assemble
+from coalition_exit.survival.data.surv import Integers, check_episodes
+from coalition_exit.survival.discrete.discrete_fit import DiscreteFit
 from coalition_exit.survival.discrete.durations import Baseline, check_baseline_options, make_baseline
 from coalition_exit.survival.discrete.glm import BinaryEstimate, check_binary_options, estimate_binary
 from coalition_exit.survival.discrete.glm_links import get_link
 from coalition_exit.survival.discrete.glm_solver import BinaryData
-from coalition_exit.survival.discrete.random_intercept import check_points, fit_random_intercept
+from coalition_exit.survival.discrete.predictions import assemble
+from coalition_exit.survival.discrete.random_intercept import check_points, fit_random_intercept, robust_covariance
+from coalition_exit.survival.discrete.random_intercept_fit import RandomInterceptFit
+from coalition_exit.survival.discrete.strata import StratifiedBaseline, strata_codes, stratified_baseline
 
 __all__ = ["DiscreteFit", "DiscreteHazard", "RandomInterceptFit"]
+
+
+@dataclass(frozen=True, eq=False)
+class _Beside:
+    """What a formula and arguments say beside the design: strata and the groups of a random intercept."""
+
+    formula: str = ""
+    strata: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    stratum: Integers | None = None
+    group: Integers | None = None
+    group_name: str = ""
+    cluster_name: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +52,7 @@ class _Sample:
     rows: BinaryData
     terms: tuple[str, ...]
     periods: PersonPeriods
-    baseline: Baseline
+    baseline: Baseline | StratifiedBaseline
     n_empty: int
 
 
@@ -137,8 +155,10 @@ class DiscreteHazard:
         ----------
         formula
             ``"Surv(start, stop, event) ~ a + b"`` as in `CoxPH`, in analysis time from 0.
-            ``strata(x)`` is refused: the baseline is parametric, so ``C(x)`` gives a constant of its own
-            to each group and ``nonproportional`` a duration dependence of its own.
+            ``strata(x)`` gives each stratum its own constant and duration dependence: the terms of
+            R's ``x + x:(t + t2 + t3)``, named ``strata[x=2]`` and ``strata[x=2]:t``. Spline knots are
+            common; "dummies" are the periods with events in the stratum. A stratum is taken when the
+            covariates are, and may not change within a period under covariates "mean".
         data
             One row per episode (start, stop]. Never changed.
         id
@@ -146,14 +166,16 @@ class DiscreteHazard:
             episodes. None makes every row its own subject: right for one row a subject only, as the
             episodes of one subject would each give a row for the period they share.
         cluster
-            Cluster of each row; gives the cluster sandwich.
+            Cluster of each row; gives the cluster sandwich. With a random intercept a cluster holds
+            whole groups, and the sandwich is that of the marginal likelihood.
         weights, offset
             Case weights and an offset, taken in each period when the covariates are.
         missing
             "error" refuses missing values; "drop" leaves the rows out and counts them.
         random_intercept
             Group of each row: adds a normal random intercept (logit and cloglog), not together with
-            ``cluster`` or ``firth``; the result is then a `RandomInterceptFit`.
+            ``firth``; the result is then a `RandomInterceptFit`. Its errors are model-based unless
+            ``cluster`` is given (Stata's ``vce(robust)`` is the cluster sandwich by group).
 
         Returns
         -------
@@ -168,19 +190,28 @@ class DiscreteHazard:
             "not_converged".
         """
         if random_intercept is not None:
-            self._check_random(cluster)
-        design = build_design(
-            formula, data, id=id, cluster=cluster if random_intercept is None else random_intercept,
-            weights=weights, offset=offset, missing=missing,
-        )  # fmt: skip
-        if random_intercept is None:
-            return self.fit_design(design, formula=formula)
-        group = random_intercept if isinstance(random_intercept, str) else "group"
-        return self.fit_design(design, formula=formula, group=group)
+            self._check_random()
+        beside = {"id": id, "cluster": cluster, "weights": weights, "offset": offset}
+        rows, columns, n_dropped = complete_rows(
+            formula, data, beside | {"random_intercept": random_intercept}, missing
+        )
+        kept: dict[str, Any] = {role: columns.get(role) for role in beside}
+        design = build_design(formula, rows, **kept)
+        strata = parse_formula(formula).strata
+        stratum, labels = strata_codes(rows, strata) if strata else (None, ())
+        group, name = None, ""
+        if random_intercept is not None:
+            group = codes_of(columns["random_intercept"], "random_intercept")[0]
+            name = random_intercept if isinstance(random_intercept, str) else "group"
+        cluster_name = cluster if isinstance(cluster, str) else ""
+        told = _Beside(formula, strata, labels, stratum, group, name, cluster_name)
+        fit = self._fit(replace(design, n_dropped=n_dropped), told)
+        if not n_dropped:
+            return fit
+        reasons = missing_by_column(formula, data, beside | {"random_intercept": random_intercept})
+        return replace(fit, dropped=reasons)
 
-    def _check_random(self, cluster: object) -> None:
-        if cluster is not None:
-            raise DataError("random_intercept", "no cluster= beside it: errors are model-based", "both")
+    def _check_random(self) -> None:
         if self.firth or self.link == "probit":
             raise DataError("random_intercept", "link 'logit' or 'cloglog' without firth", self._name)
 
@@ -188,20 +219,27 @@ class DiscreteHazard:
     def _name(self) -> str:
         return self.link + ("_firth" if self.firth else "")
 
-    def fit_design(self, design: Design, formula: str = "", group: str = "") -> DiscreteFit:
-        """Fit arrays that `build_design` made; ``group`` names a random intercept by ``design.cluster``."""
-        sample = self._sample(design)
-        if group:
-            return self._random(sample, design, formula, group)
+    def fit_design(self, design: Design, formula: str = "") -> DiscreteFit:
+        """Fit arrays that `build_design` made; strata are then named by their codes."""
+        if design.strata is None:
+            return self._fit(design, _Beside(formula))
+        names, codes = np.unique(design.strata, return_inverse=True)
+        labels = tuple(f"stratum={name}" for name in names)
+        return self._fit(design, _Beside(formula, ("stratum",), labels, codes.reshape(-1)))
+
+    def _fit(self, design: Design, beside: _Beside) -> DiscreteFit:
+        sample = self._sample(design, beside)
+        if sample.periods.group is not None:
+            return self._random(sample, design, beside)
         found = estimate_binary(
             sample.rows, sample.terms, sample.periods.cluster, correction=self.correction,
             information=self.information, firth=self.firth, max_iter=self.max_iter, tolerance=self.tolerance,
         )  # fmt: skip
-        return DiscreteFit(**self._common(found, sample, design, formula))
+        return DiscreteFit(**self._common(found, sample, design, beside))
 
-    def _sample(self, design: Design) -> _Sample:
-        pp, baseline, n_empty = self._person_periods(design)
-        x, terms = assemble(pp.x, design.names, baseline, pp.period, self._nonproportional(design.names))
+    def _sample(self, design: Design, beside: _Beside) -> _Sample:
+        pp, baseline, n_empty = self._person_periods(design, beside)
+        x, terms = assemble(pp.x, design.names, baseline, pp.period, self._nonproportional(design.names), pp.stratum)
         if len(set(terms)) < len(terms):
             clash = ", ".join(sorted({t for t in terms if terms.count(t) > 1}))
             raise DataError(
@@ -218,31 +256,38 @@ class DiscreteHazard:
                 raise DataError("nonproportional", one_of(names), repr(name), nearest(str(name), names))
         return tuple(self.nonproportional)
 
-    def _person_periods(self, design: Design) -> tuple[PersonPeriods, Baseline, int]:
-        if design.strata is not None:
-            hint = "C(x) gives each group its own constant, nonproportional= its own duration dependence"
-            raise DataError("formula", "no strata() in a discrete-time model", "strata(...)", hint)
+    def _person_periods(
+        self, design: Design, beside: _Beside
+    ) -> tuple[PersonPeriods, Baseline | StratifiedBaseline, int]:
         if design.id is not None:
             check_episodes(design.surv, design.id)
         pp = person_periods(
             design.surv, design.x, period_length(self.period), id=design.id, covariates=self.covariates,
             partial=self.partial, repeated=self.repeated, cluster=design.cluster, weights=design.weights,
-            offset=design.offset,
+            offset=design.offset, strata=beside.stratum, group=beside.group,
         )  # fmt: skip
         if not len(pp.period):
             raise FitError("no_observations", "no person-period is left when those cut short by censoring are dropped")
         counted = pp.event if pp.weights is None else pp.event & (pp.weights > 0)
         if not counted.any():
             raise FitError("no_events", f"no events among {len(pp.period)} person-periods")
-        baseline = make_baseline(
-            self.baseline, pp.period, counted, df=self.df, knots=self.knots, divisor=self.divisor, empty=self.empty
-        )
+        options: dict[str, Any] = {"df": self.df, "knots": self.knots, "divisor": self.divisor, "empty": self.empty}
+        baseline: Baseline | StratifiedBaseline
+        if pp.stratum is None:
+            baseline = make_baseline(self.baseline, pp.period, counted, **options)
+        else:
+            if self.nonproportional and self.baseline == "dummies":
+                raise DataError("nonproportional", "none with strata() and dummies", repr(self.nonproportional))
+            present, codes = np.unique(pp.stratum, return_inverse=True)
+            pp = replace(pp, stratum=codes.reshape(-1))
+            labels = [beside.labels[k] for k in present]
+            baseline = stratified_baseline(self.baseline, pp.period, counted, codes.reshape(-1), labels, **options)
         if self.baseline != "dummies" or self.empty != "drop":
             return pp, baseline, 0
-        keep = baseline.level(pp.period) >= 0
+        keep = baseline.level(pp.period, pp.stratum) >= 0
         return pp.keep(keep), baseline, int((~keep).sum())
 
-    def _common(self, found: BinaryEstimate, sample: _Sample, design: Design, formula: str) -> dict[str, Any]:
+    def _common(self, found: BinaryEstimate, sample: _Sample, design: Design, beside: _Beside) -> dict[str, Any]:
         rows, pp = sample.rows, sample.periods
         return {
             "terms": sample.terms,
@@ -258,13 +303,14 @@ class DiscreteHazard:
             "n_dropped": design.n_dropped,
             "correction": self.correction if found.n_cluster else None,
             "n_iter": found.solution.iterations,
-            "formula": formula,
+            "formula": beside.formula,
             "estimator": f"discrete_{self._name}",
             "link": self.link,
             "information": self.information,
             "firth": self.firth,
             "rows": rows,
             "clusters": found.clusters,
+            "cluster_name": beside.cluster_name,
             "baseline": sample.baseline,
             "period": self.period if isinstance(self.period, str) else f"{self.period:g}",
             "length": period_length(self.period),
@@ -274,19 +320,25 @@ class DiscreteHazard:
             "n_empty": sample.n_empty,
             "covariate_names": design.names,
             "nonproportional": tuple(self.nonproportional),
+            "strata": beside.strata,
             "subject": pp.subject,
             "number": pp.period,
+            "stratum": pp.stratum,
         }
 
-    def _random(self, sample: _Sample, design: Design, formula: str, group: str) -> RandomInterceptFit:
-        if sample.periods.cluster is None:
-            raise DataError("random_intercept", "groups in design.cluster", "none")
+    def _random(self, sample: _Sample, design: Design, beside: _Beside) -> RandomInterceptFit:
+        pp = sample.periods
+        assert pp.group is not None
         random = fit_random_intercept(
-            sample.rows, sample.periods.cluster, sample.terms, points=self.points, max_iter=self.max_iter,
-            tolerance=self.tolerance,
-        )  # fmt: skip
-        covariance = random.covariance[:-1, :-1]
-        pooled = BinaryEstimate(random.pooled, covariance.copy(), covariance.copy(), None, None)
+            sample.rows, pp.group, sample.terms, points=self.points, max_iter=self.max_iter, tolerance=self.tolerance
+        )
+        covariance, n_cluster, codes = random.covariance, None, None
+        if pp.cluster is not None:
+            owner, codes = _clusters_of_groups(pp.group, pp.cluster)
+            covariance, n_cluster = robust_covariance(random, owner, self.correction)
+        found = BinaryEstimate(
+            random.pooled, covariance[:-1, :-1].copy(), random.covariance[:-1, :-1].copy(), n_cluster, codes
+        )
         changed = {
             "beta": random.beta,
             "loglik": random.loglik,
@@ -295,11 +347,25 @@ class DiscreteHazard:
             "information": "observed",
         }
         return RandomInterceptFit(
-            **(self._common(pooled, sample, design, formula) | changed),
+            **(self._common(found, sample, design, beside) | changed),
             sigma=random.sigma,
-            sigma_std_error=random.sigma * float(np.sqrt(random.covariance[-1, -1])),
+            sigma_std_error=random.sigma * float(np.sqrt(covariance[-1, -1])),
             random=random,
-            group=group,
+            full_covariance=covariance,
+            group=beside.group_name,
+            groups=pp.group,
             n_group=len(random.modes),
             points=self.points,
         )
+
+
+def _clusters_of_groups(group: Integers, cluster: Integers) -> tuple[Integers, Integers]:
+    """Return the cluster of each group, in order of the groups' codes, and of each row without gaps."""
+    codes = np.unique(cluster, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    _, first, member = np.unique(group, return_index=True, return_inverse=True)
+    owner = codes[first]
+    apart = owner[member.reshape(-1)] != codes
+    if apart.any():
+        expected = "clusters that hold whole groups of the random intercept"
+        raise DataError("cluster", expected, f"a group in two clusters ({len(np.unique(group[apart]))} such groups)")
+    return owner, codes

@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from coalition_exit.errors import DataError
+from coalition_exit.errors import DataError, nearest, one_of
 from coalition_exit.survival.data.periods import PeriodCounts
 from coalition_exit.survival.data.surv import Floats, Integers
 from coalition_exit.survival.discrete.durations import Baseline
-from coalition_exit.survival.discrete.glm_fit import CONSTANT, BinaryFit
+from coalition_exit.survival.discrete.glm_fit import BinaryFit
 from coalition_exit.survival.discrete.glm_links import get_link
-from coalition_exit.survival.discrete.glm_predict import covariate_rows, probabilities, survival_path
-from coalition_exit.survival.discrete.random_intercept import RandomIntercept
+from coalition_exit.survival.discrete.glm_predict import covariate_rows
+from coalition_exit.survival.discrete.predictions import (
+    QUANTITIES,
+    Scenario,
+    assemble,
+    check_periods,
+    curve,
+    difference,
+)
+from coalition_exit.survival.discrete.strata import StratifiedBaseline, split_strata
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class DiscreteFit(BinaryFit):
     """Estimates of a discrete-time hazard model; ``n_obs`` counts person-periods.
 
     Attributes
     ----------
-    baseline : Baseline
+    baseline : Baseline or StratifiedBaseline
         Duration dependence, with knots or dummies.
     period, length : str and float
         Period as named, and in units of analysis time.
@@ -37,11 +45,13 @@ class DiscreteFit(BinaryFit):
         Person-periods left out because nobody had an event in that period ("dummies").
     covariate_names, nonproportional : tuple of str
         Terms of the formula, and those of them that interact with the duration terms.
-    subject, number : ndarray of int, shape (n_obs,)
-        Code of the subject (in order of first appearance) and period of each row.
+    strata : tuple of str
+        Columns whose values are the strata of the baseline.
+    subject, number, stratum : ndarray of int, shape (n_obs,)
+        Code of the subject (in order of first appearance), period and stratum (None without) of each row.
     """
 
-    baseline: Baseline
+    baseline: Baseline | StratifiedBaseline
     period: str
     length: float
     covariates: str
@@ -52,6 +62,14 @@ class DiscreteFit(BinaryFit):
     nonproportional: tuple[str, ...] = ()
     subject: Integers = field(repr=False)
     number: Integers = field(repr=False)
+    strata: tuple[str, ...] = ()
+    stratum: Integers | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for array in (self.subject, self.number, self.stratum):
+            if array is not None and array.base is None:
+                array.setflags(write=False)
 
     @property
     def title(self) -> str:
@@ -68,25 +86,32 @@ class DiscreteFit(BinaryFit):
         """Duration dependence in words."""
         return str(self.baseline)
 
-    def __str__(self) -> str:
+    @property
+    def notes(self) -> tuple[str, ...]:
         count = self.counts
+        episodes = f"{count.n_rows} episodes gave {len(self.number) + self.n_empty + count.n_dropped} person-periods"
         lines = [
-            super().__str__(),
-            f"{count.n_rows} episodes gave {len(self.number) + self.n_empty + count.n_dropped} person-periods: "
-            f"{count.n_late} entered late, {count.n_partial} cut short by censoring ({self.partial}), "
-            f"{count.n_gap} with a gap; covariates: {self.covariates}",
+            f"{episodes}: {count.n_late} entered late, {count.n_partial} cut short by censoring ({self.partial}), "
+            f"{count.n_gap} with a gap; covariates: {self.covariates}"
         ]
         if count.n_merged:
             lines.append(f"{count.n_merged} further events of a subject in a period merged with its first")
-        if self.baseline.empty_periods:
-            done = f"left out, {self.n_empty} rows" if self.baseline.empty == "drop" else "pooled with the next"
-            lines.append(f"periods without events ({done}): {_ranges(self.baseline.empty_periods)}")
-        return "\n".join(lines)
+        done = (
+            f"left out, {self.n_empty} rows"
+            if self.baseline.empty == "drop"
+            else "pooled with the next that has, or the last"
+        )
+        for label, empty in self.baseline.empties().items():
+            where = f" in {label}" if label else ""
+            lines.append(f"periods without events{where} ({done}): {_ranges(empty)}")
+        return (*super().notes, *lines)
 
     def person_periods(self) -> pd.DataFrame:
         """Rows of the estimation sample: subject, period, event, terms, fitted hazard."""
         rows = self._rows()
         table = pd.DataFrame({"subject": self.subject, "period": self.number, "event": rows.y.astype(int)})
+        if isinstance(self.baseline, StratifiedBaseline) and self.stratum is not None:
+            table["stratum"] = np.asarray(self.baseline.labels, dtype=object)[self.stratum]
         terms = pd.DataFrame(rows.x[:, :-1], columns=list(self.terms[:-1]))
         return pd.concat([table, terms, pd.DataFrame({"hazard": self.fitted})], axis=1)
 
@@ -108,10 +133,11 @@ class DiscreteFit(BinaryFit):
         Parameters
         ----------
         at
-            Values by term of the formula; several rows are several scenarios.
+            Values by term of the formula; several rows are several scenarios. A stratified model takes
+            the strata's columns too, and without them gives the curves of every stratum.
         periods
             The last period, or consecutive periods (survival is then from the first of them on);
-            by default all up to the last in the data.
+            by default all up to the last in the data (of the stratum).
         path
             The rows of ``at`` are instead the values in successive periods: one scenario.
         others
@@ -127,7 +153,7 @@ class DiscreteFit(BinaryFit):
         Returns
         -------
         DataFrame
-            scenario, period, time (the period's end in analysis time), hazard, std_error, conf_low,
+            scenario, (stratum,) period, time (the period's end in analysis time), hazard, std_error, conf_low,
             conf_high, survival, survival_std_error, survival_low, survival_high. Intervals are formed for
             the linear predictor and for log(-log S) and transformed. In a period without events that
             "dummies" left out the hazard is 0, its estimate, and has no standard error.
@@ -137,134 +163,151 @@ class DiscreteFit(BinaryFit):
         DataError
             Unknown terms, periods that are not consecutive or beyond the data.
         """
-        chosen = self._periods(periods, extrapolate)
-        p = len(self.covariate_names)
-        frame = covariate_rows(at, self.covariate_names, self._rows().x[:, :p], others)
-        values = frame.to_numpy(dtype=float)
-        if path and len(values) not in (1, len(chosen)):
-            raise DataError("at", f"{len(chosen)} rows, one a period", str(len(values)))
-        scenarios = [values] if path else [values[[i]] for i in range(len(values))]
-        parts = [
-            self._path(np.broadcast_to(v, (len(chosen), p)), chosen, level, offset).assign(scenario=i)
-            for i, v in enumerate(scenarios)
-        ]
-        table = pd.concat(parts, ignore_index=True)
-        return table[["scenario", *(c for c in table.columns if c != "scenario")]]
-
-    def _periods(self, periods: int | Sequence[int] | None, extrapolate: bool) -> Integers:
-        if periods is None:
-            return np.arange(1, self.baseline.last + 1)
-        given = np.arange(1, periods + 1) if isinstance(periods, int) else np.asarray(periods)
-        whole = given.ndim == 1 and len(given) > 0 and bool(np.all(given == np.round(given)))
-        if not whole or given[0] < 1 or (np.diff(given) != 1).any():
-            raise DataError("periods", "a whole number, or consecutive ones from 1 or later", repr(periods))
-        if given[-1] > self.baseline.last and (not extrapolate or self.baseline.kind == "dummies"):
-            hint = "" if self.baseline.kind == "dummies" else "extrapolate=True goes on"
-            raise DataError("periods", f"at most {self.baseline.last}, the last in the data", str(given[-1]), hint)
-        return given.astype(np.int64)
-
-    def _path(self, values: Floats, periods: Integers, level: float, offset: float) -> pd.DataFrame:
-        known = np.ones(len(periods), dtype=bool)
-        if self.baseline.kind == "dummies":
-            known = self.baseline.level(periods) >= 0
-        x, _ = assemble(values[known], self.covariate_names, self.baseline, periods[known], self.nonproportional)
         link = get_link(self.link)
-        hazard = probabilities(x, self.beta, self.covariance, link, level, offset)
-        survival = survival_path(x, self.beta, self.covariance, link, level, offset)
-        table = pd.DataFrame({"period": periods, "time": periods * self.length})
-        empty = {"hazard": 0.0, "std_error": np.nan, "conf_low": np.nan, "conf_high": np.nan}
-        found = (hazard.hazard, hazard.std_error, hazard.low, hazard.high)
-        for (name, default), column in zip(empty.items(), found, strict=True):
-            table[name] = default
-            table.loc[known, name] = column
-        # Before the first event survival is 1; a period without hazard leaves it as it was.
-        at = np.cumsum(known)
-        columns = {
-            "survival": (1.0, survival.survival),
-            "survival_std_error": (0.0, survival.std_error),
-            "survival_low": (1.0, survival.low),
-            "survival_high": (1.0, survival.high),
-        }
-        for name, (before, column) in columns.items():
-            table[name] = np.append(before, column)[at]
+        found = self._scenarios(at, periods, path, others, extrapolate)
+        parts = []
+        for one in found:
+            table = curve(one, self.beta, self.covariance, link, level, offset, self.length)
+            parts.append(self._labelled_rows(table, one))
+        return pd.concat(parts, ignore_index=True)
+
+    def contrast(
+        self,
+        at: Mapping[str, Any] | pd.DataFrame,
+        versus: Mapping[str, Any] | pd.DataFrame,
+        periods: int | Sequence[int] | None = None,
+        *,
+        quantity: str = "survival",
+        path: bool = False,
+        others: str = "error",
+        level: float = 0.95,
+        offset: float = 0.0,
+        extrapolate: bool = False,
+    ) -> pd.DataFrame:
+        """Difference between two scenarios by period, ``at`` minus ``versus``, with delta-method intervals.
+
+        Parameters
+        ----------
+        at, versus
+            Values as in `predict`, the same number of scenarios in both; one in ``versus`` serves all.
+        quantity
+            "survival", "incidence" (1 - survival) or "hazard".
+        periods, path, others, level, offset, extrapolate
+            As in `predict`.
+
+        Returns
+        -------
+        DataFrame
+            scenario, (stratum, versus_stratum,) period, time, estimate, std_error, statistic, p_value,
+            conf_low, conf_high. Both scenarios come from the same coefficients, so the error is
+            not that of two independent curves.
+
+        Raises
+        ------
+        DataError
+            Numbers of scenarios that do not go together; as `predict`.
+        """
+        if quantity not in QUANTITIES:
+            raise DataError("quantity", one_of(QUANTITIES), repr(quantity), nearest(str(quantity), QUANTITIES))
+        one = self._scenarios(at, periods, path, others, extrapolate)
+        two = self._scenarios(versus, periods, path, others, extrapolate)
+        two = two * len(one) if len(two) == 1 else two
+        if len(one) != len(two):
+            raise DataError("versus", f"1 or {len(one)} scenarios, as many as in at=", str(len(two)))
+        parts = []
+        for a, b in zip(one, two, strict=True):
+            size = min(len(a.periods), len(b.periods))
+            table = difference(
+                _first(a, size), _first(b, size), quantity, self.beta, self.covariance, get_link(self.link), level,
+                offset, self.length,
+            )  # fmt: skip
+            if self.strata:
+                table.insert(0, "versus_stratum", b.stratum)
+            parts.append(self._labelled_rows(table, a))
+        return pd.concat(parts, ignore_index=True)
+
+    def _labelled_rows(self, table: pd.DataFrame, scenario: Scenario) -> pd.DataFrame:
+        if self.strata:
+            table.insert(0, "stratum", scenario.stratum)
+        table.insert(0, "scenario", scenario.name)
         return table
 
+    def _scenarios(
+        self,
+        at: Mapping[str, Any] | pd.DataFrame | None,
+        periods: int | Sequence[int] | None,
+        path: bool,
+        others: str,
+        extrapolate: bool,
+    ) -> list[Scenario]:
+        """One scenario a row of ``at`` and stratum; a single one along a path."""
+        labels = self.baseline.labels if isinstance(self.baseline, StratifiedBaseline) else ()
+        rest, strata = split_strata(at, self.strata, labels)
+        p = len(self.covariate_names)
+        values = covariate_rows(rest, self.covariate_names, self._rows().x[:, :p], others).to_numpy(dtype=float)
+        if strata is not None and len(strata) != len(values):
+            if len(strata) > 1 and len(values) > 1:
+                raise DataError("at", "sequences of one length", f"lengths {len(values)} and {len(strata)}")
+            count = max(len(strata), len(values))
+            strata, values = np.broadcast_to(strata, (count,)), np.broadcast_to(values, (count, p))
+        if path and strata is not None and (strata != strata[0]).any():
+            raise DataError("at", "one stratum along a path", "several")
+        found = []
+        names = range(1 if path else len(values))
+        for i in names:
+            each = range(len(labels)) if strata is None else [int(strata[i])]
+            mine = values if path else values[[i]]
+            codes: Sequence[int | None] = list(each) if labels else [None]
+            found += [self._scenario(i, mine, code, periods, path, extrapolate) for code in codes]
+        return found
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class RandomInterceptFit(DiscreteFit):
-    """A discrete-time hazard model with a normal random intercept by group.
-
-    Attributes
-    ----------
-    sigma, sigma_std_error : float
-        Standard deviation of the intercept, and its standard error (nan when sigma is 0).
-    random : RandomIntercept
-        Everything the quadrature gave.
-    group : str
-        Name of the grouping column.
-    n_group, points : int
-    """
-
-    sigma: float
-    sigma_std_error: float
-    random: RandomIntercept = field(repr=False)
-    group: str
-    n_group: int
-    points: int
+    def _scenario(
+        self,
+        name: object,
+        values: Floats,
+        code: int | None,
+        periods: int | Sequence[int] | None,
+        path: bool,
+        extrapolate: bool,
+    ) -> Scenario:
+        part, label = self.baseline, ""
+        if isinstance(self.baseline, StratifiedBaseline) and code is not None:
+            part, label = self.baseline.parts[code], self.baseline.labels[code]
+        chosen = check_periods(periods, part.last, part.kind, extrapolate, label)
+        if path and len(values) not in (1, len(chosen)):
+            raise DataError("at", f"{len(chosen)} rows, one a period", str(len(values)))
+        values = np.broadcast_to(values, (len(chosen), values.shape[1]))
+        stratum = None if code is None else np.full(len(chosen), code)
+        known = np.ones(len(chosen), dtype=bool)
+        if part.kind == "dummies":
+            known = part.level(chosen) >= 0
+        x, _ = assemble(
+            values[known], self.covariate_names, self.baseline, chosen[known], self.nonproportional,
+            None if stratum is None else stratum[known],
+        )  # fmt: skip
+        return Scenario(name, label, chosen, known, x)
 
     @property
-    def title(self) -> str:
-        return super().title[:-1] + f"; normal random intercept by {self.group})"
+    def _covariates(self) -> tuple[str, ...]:
+        return self.covariate_names
 
-    @property
-    def variance(self) -> float:
-        """Variance of the intercept."""
-        return self.sigma**2
-
-    @property
-    def rho(self) -> float:
-        """Share of the intercept in the latent variance, as in Stata's ``xtlogit`` and ``xtcloglog``."""
-        return self.variance / (self.variance + get_link(self.link).latent_variance)
-
-    @property
-    def lr_statistic(self) -> float:
-        """Likelihood-ratio statistic against no random intercept."""
-        return self.random.statistic
-
-    @property
-    def lr_p_value(self) -> float:
-        """Its p value under the half-half mixture of 0 and chi-squared with 1 df."""
-        return self.random.p_value
-
-    @property
-    def n_parameters(self) -> int:
-        return len(self.terms) + 1
-
-    @property
-    def _glance(self) -> tuple[str, ...]:
-        return (*super()._glance, "n_group", "sigma", "sigma_std_error", "rho", "lr_statistic", "lr_p_value", "points")
-
-    def __str__(self) -> str:
-        return (
-            f"{super().__str__()}\nsigma {self.sigma:.4g} (std. error {self.sigma_std_error:.4g}), {self.n_group} "
-            f"groups, test of sigma = 0: chibar2(01) = {self.lr_statistic:.4g}, p = {self.lr_p_value:.4g}"
-        )
-
-    def profile(self, terms: str | Sequence[str] | None = None, level: float = 0.95) -> pd.DataFrame:
-        """Refuse: not implemented with a random intercept."""
-        raise DataError("profile", "a model without a random intercept", f"one by {self.group!r}")
+    def _products(self) -> dict[str, dict[int, Floats]]:
+        """Columns of the interactions with duration, and the duration terms they are products with."""
+        if not self.nonproportional:
+            return {}
+        shared = self.baseline.shared(self.number)
+        return {
+            name: {
+                self.terms.index(f"{name}:{term}"): shared[:, k] for k, term in enumerate(self.baseline.shared_names)
+            }
+            for name in self.nonproportional
+        }
 
 
-def assemble(
-    x: Floats, names: tuple[str, ...], baseline: Baseline, period: Integers, nonproportional: tuple[str, ...]
-) -> tuple[Floats, tuple[str, ...]]:
-    """Design matrix and its terms: covariates, their interactions with duration, duration, constant."""
-    basis = baseline.basis(period)
-    parts, terms = [x], list(names)
-    for name in nonproportional:
-        parts.append(x[:, [names.index(name)]] * basis)
-        terms += [f"{name}:{term}" for term in baseline.names]
-    return np.column_stack([*parts, basis, np.ones(len(period))]), (*terms, *baseline.names, CONSTANT)
+def _first(scenario: Scenario, size: int) -> Scenario:
+    """The first periods of a scenario."""
+    known = scenario.known[:size]
+    return replace(scenario, periods=scenario.periods[:size], known=known, x=scenario.x[: int(known.sum())])
 
 
 def _ranges(periods: Sequence[int]) -> str:

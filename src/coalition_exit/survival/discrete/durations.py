@@ -77,8 +77,8 @@ class Baseline:
     empty: str = "drop"
     last: int = 0
 
-    def basis(self, period: Integers) -> Floats:
-        """Values of the terms, shape (m, len(names)), at periods of shape (m,).
+    def basis(self, period: Integers, stratum: Integers | None = None) -> Floats:
+        """Values of the terms, shape (m, len(names)), at periods of shape (m,); strata do not matter.
 
         Raises
         ------
@@ -104,7 +104,20 @@ class Baseline:
         )  # fmt: skip
         return np.asarray(table[back.reshape(-1)])
 
-    def level(self, period: Integers) -> Integers:
+    def shared(self, period: Integers) -> Floats:
+        """Terms for interactions with covariates: all of them."""
+        return self.basis(period)
+
+    @property
+    def shared_names(self) -> tuple[str, ...]:
+        """Names of the terms of `shared`."""
+        return self.names
+
+    def empties(self) -> dict[str, tuple[int, ...]]:
+        """Periods without events ("dummies"), under the one name of "" that they need."""
+        return {"": self.empty_periods} if self.empty_periods else {}
+
+    def level(self, period: Integers, stratum: Integers | None = None) -> Integers:
         """Index into ``levels`` of each period; -1 for a period without events that was dropped."""
         levels = np.asarray(self.levels)
         at = np.minimum(np.searchsorted(levels, period), len(levels) - 1)

@@ -12,11 +12,12 @@ from numpy.typing import ArrayLike
 
 from coalition_exit.errors import DataError, nearest, one_of
 from coalition_exit.survival.data.design import Design, build_design
+from coalition_exit.survival.data.dropped import missing_by_column
 from coalition_exit.survival.data.surv import Floats, Integers
 from coalition_exit.survival.discrete.glm_fit import CONSTANT, BinaryFit
 from coalition_exit.survival.discrete.glm_links import get_link
-from coalition_exit.survival.discrete.glm_solver import BinaryData, BinarySolution, maximize_binary
-from coalition_exit.survival.inference.vcov import CORRECTIONS, cluster_sandwich, correction_factor, sum_by_cluster
+from coalition_exit.survival.discrete.glm_solver import BinaryData, BinarySolution, maximize_binary, sum_by_code
+from coalition_exit.survival.inference.vcov import CORRECTIONS, cluster_sandwich, correction_factor
 
 __all__ = ["BinaryFit", "BinaryRegression", "check_binary_options", "estimate_binary"]
 
@@ -77,7 +78,7 @@ def estimate_binary(
     model = solution.observed if information == "observed" else solution.expected
     covariance = model.copy()
     if codes is not None and n_cluster is not None:
-        summed = sum_by_cluster(data.x * solution.row_score[:, None], codes, n_cluster)
+        summed = sum_by_code(data.x, solution.row_score, codes, n_cluster)
         covariance = cluster_sandwich(model, summed, factor)
     return BinaryEstimate(solution, covariance, model.copy(), n_cluster, codes)
 
@@ -174,6 +175,10 @@ class BinaryRegression:
             rows, terms, design.cluster, correction=self.correction, information=self.information,
             firth=self.firth, max_iter=self.max_iter, tolerance=self.tolerance,
         )  # fmt: skip
+        reasons: tuple[tuple[str, int], ...] = ()
+        if design.n_dropped:
+            beside = {"cluster": cluster, "weights": weights, "offset": offset}
+            reasons = missing_by_column(_as_survival(formula), data, beside)
         return BinaryFit(
             terms=terms,
             beta=found.solution.beta,
@@ -186,6 +191,7 @@ class BinaryRegression:
             n_event=int(rows.y.sum()),
             n_cluster=found.n_cluster,
             n_dropped=design.n_dropped,
+            dropped=reasons,
             correction=self.correction if found.n_cluster else None,
             n_iter=found.solution.iterations,
             formula=formula,
@@ -195,6 +201,7 @@ class BinaryRegression:
             firth=self.firth,
             rows=rows,
             clusters=found.clusters,
+            cluster_name=cluster if isinstance(cluster, str) else "",
         )
 
 
@@ -218,6 +225,12 @@ def _binary_design(formula: str, data: pd.DataFrame, **columns: Any) -> Design:
     if CONSTANT in design.names:
         raise DataError("formula", f"no term named {CONSTANT!r}: the constant is added", repr(formula))
     return design
+
+
+def _as_survival(formula: str) -> str:
+    """Return the formula with its outcome as an event, for functions that read survival formulas."""
+    left, _, right = formula.partition("~")
+    return f"Surv({left.strip()}, {left.strip()}) ~ {right}"
 
 
 def _check_outcome(column: pd.Series, name: str) -> None:

@@ -12,16 +12,18 @@ from scipy.stats import chi2
 
 from coalition_exit.errors import DataError, FitError, nearest, one_of
 from coalition_exit.survival.data.surv import Floats, Integers
+from coalition_exit.survival.discrete.effects import Direction, average_effects, find_directions
 from coalition_exit.survival.discrete.glm_links import get_link
 from coalition_exit.survival.discrete.glm_predict import covariate_rows, probabilities
 from coalition_exit.survival.discrete.glm_profile import profile_likelihood
 from coalition_exit.survival.discrete.glm_solver import BinaryData
 from coalition_exit.survival.fit import Fit
+from coalition_exit.survival.ratios import ratio_columns
 
 CONSTANT = "_cons"
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class BinaryFit(Fit):
     """Estimates of a binary-outcome model: `Fit` with the link and the arrays behind it.
 
@@ -38,6 +40,8 @@ class BinaryFit(Fit):
         Design matrix (constant last), outcomes, weights and offset.
     clusters : ndarray of int or None
         Cluster of each row.
+    cluster_name : str
+        Name of the cluster column, where it is known.
     """
 
     link: str
@@ -45,6 +49,57 @@ class BinaryFit(Fit):
     firth: bool = False
     rows: BinaryData | None = field(default=None, repr=False)
     clusters: Integers | None = field(default=None, repr=False)
+    cluster_name: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        arrays = () if self.rows is None else (self.rows.x, self.rows.y, self.rows.weights, self.rows.offset)
+        for array in (*arrays, self.clusters):
+            if array is not None and array.base is None:
+                array.setflags(write=False)
+
+    @property
+    def ratio(self) -> str:
+        """What exp(coefficient) is: "odds ratio" (logit), "hazard ratio" (cloglog), "" (probit)."""
+        return get_link(self.link).ratio
+
+    @property
+    def clustering(self) -> str:
+        text = super().clustering
+        return text.replace(" clusters", f" clusters of {self.cluster_name}") if self.cluster_name else text
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """As `Fit.notes`, and what exp(estimate) is."""
+        ratio = f"exp(estimate) is the {self.ratio}" if self.ratio else "exp(estimate) has no meaning"
+        return (*super().notes, f"link {self.link}: {ratio}; {self.information} information")
+
+    def tidy(self, exponentiate: bool = False, level: float = 0.95, intervals: str = "wald") -> pd.DataFrame:
+        """`Fit.tidy`; ``exponentiate`` gives odds ratios of a logit, hazard ratios of a cloglog.
+
+        Raises
+        ------
+        DataError
+            ``exponentiate`` with a probit, whose coefficients have no ratio; ``intervals`` "profile" with
+            clusters, of which the likelihood does not know.
+        """
+        if exponentiate and not self.ratio:
+            raise DataError("exponentiate", "link 'logit' (odds ratios) or 'cloglog' (hazard ratios)", "a probit")
+        return super().tidy(exponentiate, level, intervals)
+
+    def _profile(self, level: float) -> tuple[Floats, Floats, Floats, Floats]:
+        if self.n_cluster:
+            expected = "'wald' with clusters: the likelihood takes the rows of a cluster as independent"
+            raise DataError("intervals", expected, "'profile'", "profile() gives the model-based ones")
+        table = self.profile(list(self.terms), level)
+        root = np.sign(self.beta) * np.sqrt(table["statistic"].to_numpy(dtype=float))
+        p_value, low, high = (table[name].to_numpy(dtype=float) for name in ("p_value", "conf_low", "conf_high"))
+        return root, p_value, low, high
+
+    @property
+    def __maketables_coef_table__(self) -> pd.DataFrame:
+        """One row a term; exp(b) as ``or`` for odds ratios, ``hr`` for hazard ratios."""
+        return ratio_columns(self, {"odds ratio": "or", "hazard ratio": "hr"}.get(self.ratio, ""))
 
     @property
     def title(self) -> str:
@@ -157,6 +212,52 @@ class BinaryFit(Fit):
             raise FitError("no_test", f"the covariance of these {len(at)} coefficients has rank {rank}")
         statistic = float(self.beta[at] @ np.linalg.solve(part, self.beta[at]))
         return pd.Series({"statistic": statistic, "df": len(at), "p_value": float(chi2.sf(statistic, len(at)))})
+
+    def average_effects(
+        self, terms: str | Sequence[str] | None = None, *, discrete: str | Sequence[str] = (), level: float = 0.95
+    ) -> pd.DataFrame:
+        """Average marginal effects: the change in the probability of the event, averaged over the rows.
+
+        Parameters
+        ----------
+        terms
+            Terms of the formula, all by default.
+        discrete
+            Those for which the change is that from 0 to 1, as for indicators and levels of a factor
+            (against its base); for the others it is the derivative, as Stata's ``margins, dydx()``.
+        level
+            Confidence level.
+
+        Returns
+        -------
+        DataFrame
+            term, change ("derivative" or "0 to 1"), estimate, std_error (delta method, the rows taken
+            as given), statistic, p_value, conf_low, conf_high.
+
+        Raises
+        ------
+        DataError
+            Unknown terms; a term that shares a variable with another one, as in a product.
+        """
+        names, given = self._covariates, (discrete,) if isinstance(discrete, str) else tuple(discrete)
+        chosen = [terms] if isinstance(terms, str) else list(names if terms is None else terms)
+        for role, wanted in (("terms", chosen), ("discrete", given)):
+            for term in wanted:
+                if term not in names:
+                    raise DataError(role, one_of(names), repr(term), nearest(str(term), names))
+        rows = self._rows()
+        directions = find_directions(chosen, names, rows.x, given, self._products())
+        return self._effects(directions, given, level)
+
+    def _effects(self, directions: dict[str, Direction], discrete: Sequence[str], level: float) -> pd.DataFrame:
+        return average_effects(self._rows(), self.beta, self.covariance, directions, discrete, level)
+
+    @property
+    def _covariates(self) -> tuple[str, ...]:
+        return self.terms[:-1]
+
+    def _products(self) -> dict[str, dict[int, Floats]]:
+        return {}
 
     def predict(
         self,

@@ -53,31 +53,46 @@ class Link:
         F(eta).
     density
         The derivative of F.
+    slope
+        The derivative of ``density``, for the delta method of marginal effects.
     quantile
         The inverse of F, for starting values.
     rows
         ``rows(eta, y)``: `RowTerms` for outcomes ``y``.
     latent_variance : float
         Variance of the latent error, for the share of a random intercept in the total variance.
+    ratio : str
+        What exp(coefficient) is: "odds ratio", "hazard ratio", or "" where it means nothing.
     """
 
     name: str
     inverse: Callable[[Floats], Floats]
     density: Callable[[Floats], Floats]
+    slope: Callable[[Floats], Floats]
     quantile: Callable[[Floats], Floats]
     rows: Callable[[Floats, Bools], RowTerms]
     latent_variance: float
+    ratio: str
 
 
 def _logit_rows(eta: Floats, y: Bools) -> RowTerms:
     signed = np.where(y, eta, -eta)
-    wrong = expit(-signed)
-    variance = wrong * expit(signed)
-    return RowTerms(-np.logaddexp(0.0, -signed), np.where(y, wrong, -wrong), variance, variance)
+    with np.errstate(under="ignore"):
+        small = np.exp(-np.abs(signed))
+    large = 1.0 / (1.0 + small)
+    # 1 - F(signed), without cancellation on either side of 0.
+    wrong = np.where(signed > 0, small * large, large)
+    variance = small * large * large
+    loglik = np.minimum(signed, 0.0) - np.log1p(small)
+    return RowTerms(loglik, np.where(y, wrong, -wrong), variance, variance)
 
 
 def _logit_density(eta: Floats) -> Floats:
     return np.asarray(expit(eta) * expit(-eta))
+
+
+def _logit_slope(eta: Floats) -> Floats:
+    return np.asarray(_logit_density(eta) * (expit(-eta) - expit(eta)))
 
 
 def _log_normal(eta: Floats) -> Floats:
@@ -95,6 +110,10 @@ def _probit_rows(eta: Floats, y: Bools) -> RowTerms:
 
 def _probit_density(eta: Floats) -> Floats:
     return np.asarray(np.exp(_log_normal(eta)))
+
+
+def _probit_slope(eta: Floats) -> Floats:
+    return np.asarray(-eta * _probit_density(eta))
 
 
 def _mean(eta: Floats) -> Floats:
@@ -124,15 +143,22 @@ def _cloglog_density(eta: Floats) -> Floats:
         return np.asarray(mu * np.exp(-mu))
 
 
+def _cloglog_slope(eta: Floats) -> Floats:
+    return np.asarray(_cloglog_density(eta) * (1.0 - _mean(eta)))
+
+
 def _cloglog_quantile(p: Floats) -> Floats:
     return np.asarray(np.log(-np.log1p(-p)))
 
 
 LINKS = {
-    "logit": Link("logit", expit, _logit_density, logit, _logit_rows, np.pi**2 / 3),
-    "cloglog": Link("cloglog", _cloglog_inverse, _cloglog_density, _cloglog_quantile, _cloglog_rows, np.pi**2 / 6),
-    "probit": Link("probit", ndtr, _probit_density, ndtri, _probit_rows, 1.0),
-}
+    "logit": Link("logit", expit, _logit_density, _logit_slope, logit, _logit_rows, np.pi**2 / 3, "odds ratio"),
+    "cloglog": Link(
+        "cloglog", _cloglog_inverse, _cloglog_density, _cloglog_slope, _cloglog_quantile, _cloglog_rows,
+        np.pi**2 / 6, "hazard ratio",
+    ),
+    "probit": Link("probit", ndtr, _probit_density, _probit_slope, ndtri, _probit_rows, 1.0, ""),
+}  # fmt: skip
 
 
 def get_link(name: str) -> Link:

@@ -57,7 +57,14 @@ class SurvivalPath:
     high: Floats
 
 
-def _reach(level: float) -> float:
+def reach_of(level: float) -> float:
+    """Standard errors that an interval reaches to either side.
+
+    Raises
+    ------
+    DataError
+        On a level outside (0, 1).
+    """
     if not 0 < level < 1:
         raise DataError("level", "a number between 0 and 1", repr(level))
     return float(norm.ppf(0.5 + level / 2))
@@ -83,7 +90,7 @@ def probabilities(
     """
     eta = x @ beta + offset
     error = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", x, covariance, x), 0.0))
-    reach = _reach(level) * error
+    reach = reach_of(level) * error
     return Probabilities(
         link.inverse(eta), link.density(eta) * error, link.inverse(eta - reach), link.inverse(eta + reach)
     )
@@ -111,7 +118,7 @@ def survival_path(
     log_error = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", gradient, covariance, gradient), 0.0))
     survival = np.exp(log_survival)
     hazard = -log_survival
-    spread = np.exp(_reach(level) * np.divide(log_error, hazard, out=np.zeros_like(hazard), where=hazard > 0))
+    spread = np.exp(reach_of(level) * np.divide(log_error, hazard, out=np.zeros_like(hazard), where=hazard > 0))
     return SurvivalPath(survival, survival * log_error, np.exp(-hazard * spread), np.exp(-hazard / spread))
 
 

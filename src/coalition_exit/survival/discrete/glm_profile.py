@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,25 +120,49 @@ class _Line:
         raise FitError("not_converged", f"no maximum with one coefficient held at {value:g}")
 
     def bound(self, side: float, reach: float) -> float:
-        """Where the root of the fall equals ``reach``: Newton's method inside a bracket."""
-        center, width = self.beta[self.column], np.sqrt(self.inverse[self.column, self.column])
-        inner, outer = 0.0, np.inf
-        distance = reach * width
-        for _ in range(_STEPS):
-            fall, slope = self.fall(center + side * distance)
-            root = np.sqrt(fall)
-            error = root - reach
-            if abs(error) <= 1e-11 * reach:
-                break
-            inner, outer = (distance, outer) if error < 0 else (inner, distance)
-            slope = side * slope / (2 * root) if root > 0 else 0.0
-            new = distance - error / slope if slope > 0 else np.inf
-            if not inner < new < min(outer, 4 * max(distance, width)):
-                new = (inner + outer) / 2 if np.isfinite(outer) else 2 * distance
-            if abs(new - distance) <= 1e-13 * max(distance, abs(center)):
-                distance = new
-                break
+        """Where the root of the fall equals ``reach``, on one side."""
+        width = float(np.sqrt(self.inverse[self.column, self.column]))
+        return find_bound(self.fall, float(self.beta[self.column]), width, side, reach)
+
+
+def find_bound(
+    fall_at: Callable[[float], tuple[float, float]], center: float, width: float, side: float, reach: float
+) -> float:
+    """Find where the root of a fall from its zero at ``center`` equals ``reach``, by Newton's method inside a bracket.
+
+    Parameters
+    ----------
+    fall_at
+        Gives the fall and its slope at a value.
+    center, width
+        Where the fall is 0, and a length on which its root rises by about 1.
+    side
+        1 to look above ``center``, -1 below.
+    reach
+        What the root shall be.
+
+    Returns
+    -------
+    float
+        Infinite where the fall never gets there.
+    """
+    inner, outer = 0.0, np.inf
+    distance = reach * width
+    for _ in range(_STEPS):
+        fall, slope = fall_at(center + side * distance)
+        root = np.sqrt(fall)
+        error = root - reach
+        if abs(error) <= 1e-11 * reach:
+            break
+        inner, outer = (distance, outer) if error < 0 else (inner, distance)
+        slope = side * slope / (2 * root) if root > 0 else 0.0
+        new = distance - error / slope if slope > 0 else np.inf
+        if not inner < new < min(outer, 4 * max(distance, width)):
+            new = (inner + outer) / 2 if np.isfinite(outer) else 2 * distance
+        if abs(new - distance) <= 1e-13 * max(distance, abs(center)):
             distance = new
-        else:
-            return float(side * np.inf) if not np.isfinite(outer) else float(center + side * distance)
-        return float(center + side * distance)
+            break
+        distance = new
+    else:
+        return float(side * np.inf) if not np.isfinite(outer) else float(center + side * distance)
+    return float(center + side * distance)

@@ -68,12 +68,12 @@ def find_separation(x: Floats, y: NDArray[np.bool_], residuals: Floats | None = 
     Albert, A. and Anderson, J. A. (1984), Biometrika 71, 1-10; Konis, K. (2007), Linear programming
     algorithms for detecting separated data in binary logistic regression models, DPhil, Oxford.
     """
-    scale = np.abs(x).max(axis=0, initial=0.0)
-    scale[scale == 0] = 1.0
-    z = np.where(y, 1.0, -1.0)[:, None] * (x / scale)
     possible = np.ones(len(y), dtype=bool) if residuals is None else np.abs(residuals) < _RESIDUAL
     if not possible.any():
         return None
+    scale = np.abs(x).max(axis=0, initial=0.0)
+    scale[scale == 0] = 1.0
+    z = np.where(y, 1.0, -1.0)[:, None] * (x / scale)
     basis = _null_space(z[~possible])
     if not basis.shape[1]:
         return None

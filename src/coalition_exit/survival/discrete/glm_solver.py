@@ -10,16 +10,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
+import scipy.sparse
 from numpy.typing import NDArray
 
 from coalition_exit.errors import FitError
-from coalition_exit.survival.data.surv import Floats
-from coalition_exit.survival.discrete.glm_links import Link, RowTerms
+from coalition_exit.survival.data.surv import Floats, Integers
+from coalition_exit.survival.discrete.glm_links import Link
 from coalition_exit.survival.discrete.glm_separation import describe_separation, find_separation
 
 # Smallest pivot of a correlation matrix for a column not to count as collinear.
 _COLLINEAR = 1e-10
 _HALVINGS = 40
+# Rows per block when a likelihood is evaluated: a block's arrays stay in the cache.
+_BLOCK = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +53,12 @@ class BinaryData:
         """Values times the case weights."""
         return values if self.weights is None else values * self.weights
 
+    def part(self, rows: slice) -> BinaryData:
+        """The rows of a slice."""
+        weights = None if self.weights is None else self.weights[rows]
+        offset = None if self.offset is None else self.offset[rows]
+        return BinaryData(self.x[rows], self.y[rows], weights, offset, self.link)
+
     def gram(self, values: Floats) -> Floats:
         """X' diag(weights * values) X, shape (p, p)."""
         return np.asarray(self.x.T @ (self.x * self.weighted(values)[:, None]))
@@ -67,17 +76,16 @@ class BinaryEvaluation:
     information : shape (p, p)
         What Newton's step divides by: the observed information, with Firth's penalty the Fisher
         information.
-    rows : RowTerms
-        Of the n rows.
+    first : shape (n,)
+        Derivative of each row's log-likelihood by its linear predictor.
     row_score : shape (n,)
-        Derivative of each row's log-likelihood by its linear predictor, times its weight; with
-        Firth's penalty it has the row's share of that.
+        The same times the row's weight; with Firth's penalty it has the row's share of that.
     """
 
     loglik: float
     score: Floats
     information: Floats
-    rows: RowTerms
+    first: Floats
     row_score: Floats
 
 
@@ -134,24 +142,31 @@ def standardize(data: BinaryData, names: Sequence[str], center: bool = True) -> 
     FitError
         "no_variation" or "collinear", naming the terms.
     """
-    x = data.x[:, :-1]
-    mean = np.average(x, axis=0, weights=data.weights) if x.shape[1] else np.zeros(0)
-    z = np.empty(data.x.shape, order="F")
-    np.subtract(x, mean, out=z[:, :-1])
-    z[:, -1] = 1.0
-    size = np.sqrt(np.average(z[:, :-1] ** 2, axis=0, weights=data.weights)) if x.shape[1] else np.zeros(0)
-    flat = size <= 1e-12 * np.abs(x).max(axis=0, initial=0.0)
+    n, p = data.x.shape
+    w = np.ones(n) if data.weights is None else data.weights
+    total = float(w.sum())
+    mean = np.append((w @ data.x[:, :-1]) / total, 0.0)
+    z, gram, largest = np.empty(data.x.shape), np.zeros((p, p)), np.zeros(p)
+    for begin in range(0, n, _BLOCK):
+        rows = slice(begin, begin + _BLOCK)
+        part = np.subtract(data.x[rows], mean, out=z[rows])
+        gram += part.T @ (part * w[rows, None])
+        np.maximum(largest, np.abs(data.x[rows]).max(axis=0), out=largest)
+    size = np.sqrt(np.diag(gram) / total)
+    flat = size[:-1] <= 1e-12 * largest[:-1]
     if flat.any():
         named = ", ".join(names[int(j)] for j in np.flatnonzero(flat))
         raise FitError("no_variation", f"no variation in the estimation sample: {named}")
-    z[:, :-1] /= size
-    correlation = z[:, :-1].T @ (z[:, :-1] if data.weights is None else z[:, :-1] * data.weights[:, None])
-    _check_rank(correlation / (len(z) if data.weights is None else data.weights.sum()), names)
-    if not center:
-        np.divide(x, size, out=z[:, :-1])
+    size[-1] = 1.0
+    correlation = gram / total / np.outer(size, size)
+    _check_rank(correlation[:-1, :-1], names)
+    if center:
+        z /= size
+    else:
+        np.divide(data.x, size, out=z)
         mean = np.zeros_like(mean)
-    scaling = Scaling(np.append(mean, 0.0), np.append(size, 1.0))
-    return BinaryData(z, data.y, data.weights, data.offset, data.link), scaling
+    z[:, -1] = 1.0
+    return BinaryData(z, data.y, data.weights, data.offset, data.link), Scaling(mean, size)
 
 
 def _check_rank(correlation: Floats, names: Sequence[str]) -> None:
@@ -187,22 +202,39 @@ def evaluate(data: BinaryData, beta: Floats, firth: bool = False) -> BinaryEvalu
     Firth, D. (1993), Biometrika 80, 27-38; Heinze, G. and Schemper, M. (2002), Statistics in
     Medicine 21, 2409-2419.
     """
-    rows = data.link.rows(data.eta(beta), data.y)
-    loglik = float(data.weighted(rows.loglik).sum())
-    row_score = data.weighted(rows.first)
-    information = data.gram(rows.observed)
+    n, p = data.x.shape
+    loglik, information, first = 0.0, np.zeros((p, p)), np.empty(n)
+    observed = np.empty(n if firth else 0)
+    for begin in range(0, n, _BLOCK):
+        part = data.part(slice(begin, begin + _BLOCK))
+        rows = part.link.rows(part.eta(beta), part.y)
+        loglik += float(part.weighted(rows.loglik).sum())
+        information += part.gram(rows.observed)
+        first[begin : begin + _BLOCK] = rows.first
+        if firth:
+            observed[begin : begin + _BLOCK] = rows.observed
+    row_score = data.weighted(first)
     if firth:
         factor = _factor(information)
         if factor is None:
             loglik = -np.inf
         else:
             loglik += float(np.log(np.diag(factor)).sum())
-            half = scipy.linalg.solve_triangular(factor, np.eye(len(factor)), lower=True) @ data.x.T
-            leverage = data.weighted(rows.observed) * np.einsum("ij,ij->j", half, half)
+            half = _unfold(factor) @ data.x.T
+            leverage = data.weighted(observed) * np.einsum("ij,ij->j", half, half)
             sign = np.where(data.y, 1.0, -1.0)
             # 1/2 - p, written so that p near 1 loses nothing.
-            row_score = row_score + leverage * (sign * np.abs(rows.first) - 0.5 * sign)
-    return BinaryEvaluation(loglik, data.x.T @ row_score, information, rows, row_score)
+            row_score = row_score + leverage * (sign * np.abs(first) - 0.5 * sign)
+    return BinaryEvaluation(loglik, data.x.T @ row_score, information, first, row_score)
+
+
+def expected_information(data: BinaryData, beta: Floats) -> Floats:
+    """Fisher information, shape (p, p)."""
+    total = np.zeros((data.x.shape[1],) * 2)
+    for begin in range(0, len(data.y), _BLOCK):
+        part = data.part(slice(begin, begin + _BLOCK))
+        total += part.gram(part.link.rows(part.eta(beta), part.y).expected)
+    return total
 
 
 def _factor(information: Floats) -> Floats | None:
@@ -215,13 +247,25 @@ def _factor(information: Floats) -> Floats | None:
     return np.asarray(factor * scale[:, None])
 
 
+def _unfold(factor: Floats) -> Floats:
+    """Inverse of a lower Cholesky factor; numpy's, as scipy's threads and numpy's get in each other's way."""
+    scale = np.diag(factor)
+    return np.asarray(np.linalg.inv(factor / scale[:, None]) / scale)
+
+
 def invert(information: Floats) -> Floats | None:
     """Inverse of a positive definite matrix, None if it is singular."""
     factor = _factor(information)
     if factor is None:
         return None
-    half = scipy.linalg.solve_triangular(factor, np.eye(len(factor)), lower=True)
+    half = _unfold(factor)
     return np.asarray(half.T @ half)
+
+
+def sum_by_code(x: Floats, factor: Floats, codes: Integers, count: int) -> Floats:
+    """Sum the rows of x, shape (n, p), each times its factor, by code 0 .. count - 1: shape (count, p)."""
+    n = len(codes)
+    return np.asarray(scipy.sparse.csc_array((factor, codes, np.arange(n + 1)), shape=(count, n)) @ x)
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,7 +294,8 @@ def ascend(
         if factor is None:
             return Ascent(beta, at, iteration, False)
         step = np.zeros(len(beta))
-        step[free] = scipy.linalg.cho_solve((factor, True), at.score[free])
+        half = _unfold(factor)
+        step[free] = half.T @ (half @ at.score[free])
         done = 0.5 * float(at.score @ step) <= limit * (1.0 + abs(at.loglik))
         taken = _halve(data, beta, at, step, firth)
         if taken is None:
@@ -327,33 +372,47 @@ def maximize_binary(
     """
     check_outcomes(data)
     z, scaling = standardize(data, names)
-    begin = start_values(data)
-    constant_only = np.zeros(len(begin), dtype=bool)
-    constant_only[-1] = True
     budget = 50 * max_iter if firth else max_iter
-    null = ascend(z, begin, constant_only, firth, budget, tolerance)
-    found = ascend(z, null.beta, np.ones(len(begin), dtype=bool), firth, budget, tolerance)
+    begin, null, settled = _null_model(z, firth, budget, tolerance)
+    found = ascend(z, begin, np.ones(len(begin), dtype=bool), firth, budget, tolerance)
     if not firth:
         _check_separation(z, names, found)
-    if not (null.converged and found.converged):
+    if not (settled and found.converged):
         raise FitError("not_converged", f"no maximum of the likelihood after {found.iterations} iterations")
     at = found.at
-    observed, expected = invert(at.information), invert(z.gram(at.rows.expected))
+    observed = invert(at.information)
+    expected = observed if data.link.name == "logit" else invert(expected_information(z, found.beta))
     if observed is None or expected is None:
         raise FitError("not_converged", "the information is singular at the estimate")
     a = scaling.matrix
     # The determinant of the information in the columns given, as other programs print it.
     shift = float(np.log(scaling.scale).sum()) if firth else 0.0
     return BinarySolution(
-        a @ found.beta, at.loglik + shift, null.at.loglik + shift, a @ observed @ a.T, a @ expected @ a.T,
+        a @ found.beta, at.loglik + shift, null + shift, a @ observed @ a.T, a @ expected @ a.T,
         at.row_score, found.iterations,
     )  # fmt: skip
+
+
+def _null_model(z: BinaryData, firth: bool, budget: int, tolerance: float) -> tuple[Floats, float, bool]:
+    """Coefficients and log-likelihood of the model with a constant only, and whether it has a maximum."""
+    begin = start_values(z)
+    if firth:
+        constant_only = np.append(np.zeros(len(begin) - 1, dtype=bool), True)
+        end = ascend(z, begin, constant_only, firth, budget, tolerance)
+        return end.beta, end.at.loglik, end.converged
+    if z.offset is None:
+        w = np.ones(len(z.y)) if z.weights is None else z.weights
+        each = z.link.rows(begin[[-1, -1]], np.array([True, False]))
+        return begin, float(each.loglik @ [w[z.y].sum(), w[~z.y].sum()]), True
+    alone = BinaryData(z.x[:, -1:], z.y, z.weights, z.offset, z.link)
+    end = ascend(alone, begin[-1:], np.ones(1, dtype=bool), firth, budget, tolerance)
+    return np.append(begin[:-1], end.beta), end.at.loglik, end.converged
 
 
 def _check_separation(z: BinaryData, names: Sequence[str], end: Ascent) -> None:
     use = slice(None) if z.weights is None else z.weights > 0
     x, y = z.x[use], z.y[use]
-    found = find_separation(x, y, end.at.rows.first[use])
+    found = find_separation(x, y, end.at.first[use])
     if found is None and not end.converged:
         found = find_separation(x, y)
     if found is not None:

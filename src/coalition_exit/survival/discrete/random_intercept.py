@@ -12,15 +12,26 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
+from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from coalition_exit.errors import DataError, FitError
 from coalition_exit.survival.data.surv import Floats, Integers
-from coalition_exit.survival.discrete.glm_solver import BinaryData, BinarySolution, invert, maximize_binary, standardize
+from coalition_exit.survival.discrete.glm_solver import (
+    BinaryData,
+    BinarySolution,
+    invert,
+    maximize_binary,
+    standardize,
+    sum_by_code,
+)
+from coalition_exit.survival.inference.vcov import cluster_sandwich, correction_factor
 
 FEWEST_POINTS, MOST_POINTS = 5, 100
 _STARTS = (0.5, 1.5, 0.15)
 _LONGEST_STEP = 3.0
+# Log sigma below which an ascent is taken to go to 0.
+_SMALLEST = -7.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +55,9 @@ class RandomIntercept:
         freedom, as 0 is the edge of the parameter space (Self and Liang 1987).
     quadrature_error : float
         Change of the log-likelihood when the number of points is doubled.
+    group_scores : shape (G, p + 1)
+        Each group's derivative of its log-likelihood by (beta, log sigma), groups in order of their
+        code; the last column is nan when sigma is 0.
     iterations : int
     """
 
@@ -56,11 +70,12 @@ class RandomIntercept:
     statistic: float
     p_value: float
     quadrature_error: float
+    group_scores: Floats
     iterations: int
 
 
 @dataclass(frozen=True, eq=False)
-class _Marginal:
+class Marginal:
     """Marginal log-likelihood at one (gamma, log sigma) with its derivatives."""
 
     loglik: float
@@ -69,8 +84,18 @@ class _Marginal:
     group_scores: Floats
 
 
-class _Quadrature:
-    """Rows sorted by group, nodes and modes."""
+class Quadrature:
+    """Rows sorted by group, nodes and modes.
+
+    Parameters
+    ----------
+    data
+        n rows, p columns.
+    groups
+        Code of each row's group, shape (n,).
+    points
+        Nodes.
+    """
 
     def __init__(self, data: BinaryData, groups: Integers, points: int) -> None:
         order = np.argsort(groups, kind="stable")
@@ -122,7 +147,7 @@ class _Quadrature:
         """Marginal log-likelihood only."""
         return float(self.places(theta)[3].sum())
 
-    def evaluate(self, theta: Floats) -> _Marginal:
+    def evaluate(self, theta: Floats) -> Marginal:
         """Marginal log-likelihood, score and observed information at (gamma, log sigma)."""
         eta, u, terms, loglik = self.places(theta)
         sigma = float(np.exp(theta[-1]))
@@ -146,7 +171,7 @@ class _Quadrature:
         inner[:-1, :-1] = x.T @ (curvature[:, None] * x)
         inner[-1, :-1] = inner[:-1, -1]
         information = inner - (squares - group_scores.T @ group_scores)
-        return _Marginal(float(loglik.sum()), group_scores.sum(axis=0), information, group_scores)
+        return Marginal(float(loglik.sum()), group_scores.sum(axis=0), information, group_scores)
 
 
 def fit_random_intercept(
@@ -191,11 +216,11 @@ def fit_random_intercept(
         raise DataError("random_intercept", "at least two groups", str(n_group))
     pooled = maximize_binary(data, names, max_iter=max_iter, tolerance=tolerance)
     z, scaling = standardize(data, names)
-    integral = _Quadrature(z, groups, points)
+    integral = Quadrature(z, groups, points)
     begin = scaling.to_standard(pooled.beta)
-    found = None
+    found, everything = None, np.ones(len(begin) + 1, dtype=bool)
     for sigma in _STARTS:
-        ended = _climb(integral, np.append(begin, np.log(sigma)), max_iter, tolerance)
+        ended = climb(integral, np.append(begin, np.log(sigma)), everything, max_iter, tolerance)
         # Towards sigma = 0 the likelihood is flat in log sigma: what ends no higher than the pooled
         # model is that model.
         if ended is not None and ended[1].loglik > pooled.loglik + 1e-8:
@@ -208,7 +233,7 @@ def fit_random_intercept(
     if inverse is None:
         raise FitError("not_converged", "the information of the random-intercept model is singular")
     a = scipy.linalg.block_diag(scaling.matrix, [[1.0]])
-    double = _Quadrature(z, groups, min(2 * points, 2 * MOST_POINTS))
+    double = Quadrature(z, groups, min(2 * points, 2 * MOST_POINTS))
     statistic = 2 * (at.loglik - pooled.loglik)
     integral.places(theta)
     sigma = float(np.exp(theta[-1]))
@@ -222,6 +247,7 @@ def fit_random_intercept(
         statistic=statistic,
         p_value=0.5 * float(chi2.sf(statistic, 1)),
         quadrature_error=abs(double.loglik(theta) - at.loglik),
+        group_scores=np.linalg.solve(a.T, at.group_scores.T).T,
         iterations=iterations,
     )
 
@@ -238,18 +264,26 @@ def check_points(points: int) -> None:
         raise DataError("points", f"a whole number from {FEWEST_POINTS} to {MOST_POINTS}", repr(points))
 
 
-def _climb(
-    integral: _Quadrature, theta: Floats, max_iter: int, tolerance: float
-) -> tuple[Floats, _Marginal, int] | None:
+def climb(
+    integral: Quadrature, theta: Floats, free: NDArray[np.bool_], max_iter: int, tolerance: float
+) -> tuple[Floats, Marginal, int] | None:
+    """Maximize over the free ones of (gamma, log sigma) by Newton's method.
+
+    Returns
+    -------
+    Where it ended, the likelihood there, and the iterations; None without a maximum at sigma > 0.
+    """
     at = integral.evaluate(theta)
+    inside = np.ix_(free, free)
     for iteration in range(1, max_iter + 1):
-        inverse = invert(at.information)
+        inverse = invert(at.information[inside])
         if inverse is None:
             # Far from the maximum the information may be indefinite; the outer product of scores is not.
-            inverse = invert(at.group_scores.T @ at.group_scores + 1e-8 * np.eye(len(theta)))
+            inverse = invert((at.group_scores.T @ at.group_scores)[inside] + 1e-8 * np.eye(int(free.sum())))
         if inverse is None:
             return None
-        step = inverse @ at.score
+        step = np.zeros(len(theta))
+        step[free] = inverse @ at.score[free]
         gain = 0.5 * float(at.score @ step)
         if gain <= max(tolerance, 1e-15) * (1 + abs(at.loglik)):
             return theta + step, integral.evaluate(theta + step), iteration
@@ -263,7 +297,7 @@ def _climb(
             return None
         theta = theta + size * step
         at = integral.evaluate(theta)
-        if theta[-1] < -7:
+        if theta[-1] < _SMALLEST:
             return None
     return None
 
@@ -280,4 +314,53 @@ def _at_zero(data: BinaryData, pooled: BinarySolution, groups: Integers) -> Rand
     covariance = np.full((p + 1, p + 1), np.nan)
     covariance[:p, :p] = pooled.observed
     zeros = np.zeros(int(codes.max()) + 1)
-    return RandomIntercept(pooled.beta, 0.0, covariance, pooled.loglik, pooled, zeros, 0.0, 1.0, 0.0, pooled.iterations)
+    scores = sum_by_code(np.column_stack([data.x, np.full(len(codes), np.nan)]), pooled.row_score, codes, len(zeros))
+    return RandomIntercept(
+        beta=pooled.beta,
+        sigma=0.0,
+        covariance=covariance,
+        loglik=pooled.loglik,
+        pooled=pooled,
+        modes=zeros,
+        statistic=0.0,
+        p_value=1.0,
+        quadrature_error=0.0,
+        group_scores=scores,
+        iterations=pooled.iterations,
+    )
+
+
+def robust_covariance(random: RandomIntercept, cluster: Integers, correction: str) -> tuple[Floats, int]:
+    """Cluster sandwich of (beta, log sigma) from the marginal likelihood.
+
+    It is c H^-1 (sum_g u_g u_g') H^-1 with H the observed information of the marginal likelihood, u_g
+    the scores of the groups in cluster g added up, and c = G / (G - 1) ("stata") or 1 ("none").
+
+    Parameters
+    ----------
+    random
+        The fit, G' groups.
+    cluster
+        Cluster of each group, shape (G',).
+    correction
+        "stata" or "none".
+
+    Returns
+    -------
+    covariance, n_cluster
+        Shape (p + 1, p + 1), with nan for log sigma when sigma is 0.
+
+    Raises
+    ------
+    DataError
+        One cluster.
+    """
+    labels, codes = np.unique(cluster, return_inverse=True)
+    factor = correction_factor(correction, len(labels))
+    use = len(random.beta) + (random.sigma > 0)
+    inverse = random.covariance[:use, :use]
+    scores = random.group_scores[:, :use]
+    summed = sum_by_code(scores, np.ones(len(scores)), codes.reshape(-1), len(labels))
+    covariance = np.full(random.covariance.shape, np.nan)
+    covariance[:use, :use] = cluster_sandwich(inverse, summed, factor)
+    return covariance, len(labels)

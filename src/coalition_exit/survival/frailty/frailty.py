@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,9 @@ from coalition_exit.survival.cox.risksets import prepare_risk_sets
 from coalition_exit.survival.cox.solver import Solution, maximize
 from coalition_exit.survival.data.complete_rows import codes_of, complete_rows
 from coalition_exit.survival.data.design import Design, build_design
+from coalition_exit.survival.data.dropped import missing_by_column
 from coalition_exit.survival.data.surv import Floats, check_episodes
+from coalition_exit.survival.data.timefix import join_near_times
 from coalition_exit.survival.fit import Fit
 from coalition_exit.survival.frailty.frailty_likelihood import FrailtyLikelihood, Penalty
 from coalition_exit.survival.frailty.frailty_profile import THETA_LAST, FrailtyProfile, frailty_variances
@@ -167,10 +169,14 @@ class FrailtyFit(Fit):
         extra = ("distribution", "ties", "method", "theta", "df_frailty", "loglik_partial", "loglik_cox")
         return (common[0], *extra, *common[1:])
 
-    def __str__(self) -> str:
-        head = f"{self.title}: {self.n_obs} rows, {self.n_event} events, {self.n_cluster} clusters"
-        table = self.tidy().to_string(index=False, float_format=lambda v: f"{v:.4g}")
-        return f"{head}\n{table}\nmarginal log-likelihood {self.loglik:.4f} (no frailty {self.loglik_cox:.4f})"
+    @property
+    def clustering(self) -> str:
+        return f"{self.n_cluster} clusters that share a frailty"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        found = f"marginal log-likelihood {self.loglik:.4f} (no frailty {self.loglik_cox:.4f})"
+        return (found, *super().notes[1:], "standard errors take the frailty's variance as known")
 
 
 @dataclass(frozen=True)
@@ -197,6 +203,8 @@ class SharedFrailty:
         True with more than five clusters. False forms a G x G matrix.
     max_iter, tolerance
         Newton's, at each theta.
+    timefix
+        As in `CoxPH`.
 
     References
     ----------
@@ -211,6 +219,7 @@ class SharedFrailty:
     sparse: bool | None = None
     max_iter: int = 100
     tolerance: float = 1e-14
+    timefix: bool = True
 
     def __post_init__(self) -> None:
         for name, value, valid in (("distribution", self.distribution, tuple(METHODS)), ("ties", self.ties, TIES)):
@@ -258,6 +267,10 @@ class SharedFrailty:
         design = build_design(
             formula, rows, id=columns.get("id"), weights=columns.get("weights"), offset=columns.get("offset")
         )
+        n_joined = 0
+        if self.timefix:
+            surv, n_joined = join_near_times(design.surv)
+            design = replace(design, surv=surv)
         base = _base_likelihood(design, self.ties)
         cox = maximize(base, design.names, self.max_iter, self.tolerance)
         profile = FrailtyProfile(
@@ -298,6 +311,8 @@ class SharedFrailty:
             log_frailty=found.log_frailty,
             log_frailty_variance=found.variance,
             profile=profile,
+            dropped=missing_by_column(formula, data, beside) if n_dropped else (),
+            n_joined=n_joined,
         )
 
     def _theta(self, profile: FrailtyProfile) -> tuple[float, str]:
@@ -309,7 +324,7 @@ class SharedFrailty:
 
 def _base_likelihood(design: Design, ties: str) -> PartialLikelihood:
     if design.id is not None:
-        check_episodes(design.surv, design.id)
+        check_episodes(design.surv, design.id, design.id_labels)
     if not design.surv.event.any():
         raise FitError("no_events", f"no events among {len(design.surv)} rows")
     risk_sets = prepare_risk_sets(design.surv, design.strata)

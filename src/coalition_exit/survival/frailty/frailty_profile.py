@@ -19,6 +19,7 @@ from coalition_exit.survival.frailty.frailty_likelihood import (
     exp_excess,
     maximize_penalized,
 )
+from coalition_exit.survival.shown import Shown
 
 # Thetas between which the variance is sought; below the first one it counts as 0 only if the
 # likelihood falls from 0 on.
@@ -27,7 +28,7 @@ THETA_LAST = 1e6
 
 
 @dataclass(frozen=True, eq=False)
-class FrailtyProfile:
+class FrailtyProfile(Shown):
     """The profile of the marginal likelihood over theta, on prepared arrays.
 
     Parameters
@@ -51,6 +52,10 @@ class FrailtyProfile:
     tolerance: float
     _starts: dict[float, tuple[Floats, Floats]] = field(default_factory=dict, repr=False)
     _last: dict[float, Penalized] = field(default_factory=dict, repr=False)
+
+    @property
+    def heading(self) -> str:
+        return f"Profile of the {self.name}, {self.likelihood.n_cluster} clusters"
 
     @property
     def name(self) -> str:

@@ -21,6 +21,7 @@ from coalition_exit.survival.cox.state import CoxState
 from coalition_exit.survival.data.surv import Floats, Integers
 from coalition_exit.survival.inference.reweighted import CONVERGED, count_failures, reweighted_fits
 from coalition_exit.survival.inference.vcov import check_name, cluster_codes, require_maximum
+from coalition_exit.survival.shown import Shown
 
 RESAMPLING = ("multinomial", "bayesian")
 INTERVALS = ("percentile", "basic", "normal")
@@ -68,7 +69,7 @@ def _generator(seed: Seed) -> np.random.Generator:
 
 
 @dataclass(frozen=True, eq=False)
-class Bootstrap:
+class Bootstrap(Shown):
     """Coefficients under B resamples of clusters.
 
     Attributes
@@ -94,6 +95,15 @@ class Bootstrap:
     weights: str
     seed: int | None
     n_cluster: int
+
+    @property
+    def heading(self) -> str:
+        seed = "of a generator" if self.seed is None else self.seed
+        return f"{self.label}; seed {seed}, percentile intervals"
+
+    @property
+    def shown(self) -> pd.DataFrame | None:
+        return self.tidy() if self.n_ok > 1 else None
 
     @property
     def n_boot(self) -> int:
@@ -233,7 +243,7 @@ def cluster_bootstrap(
 
 
 @dataclass(frozen=True, eq=False)
-class ScoreBootstrap:
+class ScoreBootstrap(Shown):
     """P values of the score (wild) cluster bootstrap, a test a coefficient.
 
     Attributes
@@ -265,6 +275,15 @@ class ScoreBootstrap:
     recenter: str
     n_cluster: int
     failures: Mapping[str, str]
+
+    @property
+    def heading(self) -> str:
+        lost = ", ".join(f"{term} ({reason})" for term, reason in self.failures.items())
+        return f"{self.label}{f'; no test of {lost}' if lost else ''}"
+
+    @property
+    def shown(self) -> pd.DataFrame:
+        return self.tidy()
 
     @property
     def label(self) -> str:

@@ -26,6 +26,7 @@ from coalition_exit.survival.inference.vcov import (
     require_maximum,
     t_table,
 )
+from coalition_exit.survival.shown import Shown
 
 CITATIONS = {
     "lin_wei": "Lin and Wei (1989), JASA 84, 1074-1078",
@@ -44,7 +45,7 @@ _SINGULAR = 1e-10
 
 
 @dataclass(frozen=True, eq=False)
-class ClusterTerms:
+class ClusterTerms(Shown):
     """What the sandwich is made of, cluster by cluster.
 
     Attributes
@@ -63,6 +64,10 @@ class ClusterTerms:
     information: Floats
     inverse: Floats
     labels: NDArray[np.generic]
+
+    @property
+    def heading(self) -> str:
+        return f"Scores and informations of {self.score.shape[0]} clusters, {self.score.shape[1]} coefficients"
 
     @property
     def leverage(self) -> Floats:
@@ -153,7 +158,7 @@ def _cluster_information(state: CoxState, clusters: Integers, n_cluster: int, le
 
 
 @dataclass(frozen=True, eq=False)
-class FewClusters:
+class FewClusters(Shown):
     """Covariance and degrees of freedom for inference with few clusters.
 
     Attributes
@@ -185,6 +190,15 @@ class FewClusters:
     n_cluster: int
     max_leverage: float
     n_bounded: int = 0
+
+    @property
+    def heading(self) -> str:
+        cut = f", {self.n_bounded} shares cut at the bound" if self.n_bounded else ""
+        return f"{self.label} ({self.citation}); largest leverage {self.max_leverage:.3g}{cut}"
+
+    @property
+    def shown(self) -> pd.DataFrame:
+        return self.tidy()
 
     @property
     def std_error(self) -> Floats:

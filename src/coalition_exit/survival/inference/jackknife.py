@@ -13,6 +13,7 @@ from coalition_exit.survival.cox.state import CoxState
 from coalition_exit.survival.data.surv import Floats
 from coalition_exit.survival.inference.reweighted import CONVERGED, reweighted_fits
 from coalition_exit.survival.inference.vcov import check_name, check_variances, cluster_codes, require_maximum, t_table
+from coalition_exit.survival.shown import Shown
 
 JACKKNIFES = ("exact", "one_step")
 CENTERS = {"estimate": "CV3", "mean": "CV3J"}
@@ -21,7 +22,7 @@ _MOST = 5_000
 
 
 @dataclass(frozen=True, eq=False)
-class Jackknife:
+class Jackknife(Shown):
     """Coefficients with each cluster left out in turn.
 
     Attributes
@@ -50,6 +51,17 @@ class Jackknife:
     labels: NDArray[np.generic]
     status: NDArray[np.str_]
     kind: str
+
+    @property
+    def heading(self) -> str:
+        lost = ", ".join(f"{name} ({reason})" for name, reason in self.failures.items())
+        without = f"; no estimate without {lost}" if lost else ""
+        kind = "exact" if self.kind == "exact" else "one-step"
+        return f"Jackknife over {len(self.coef)} clusters, {kind}, from the full estimate{without}"
+
+    @property
+    def shown(self) -> pd.DataFrame | None:
+        return None if self.failures else self.tidy()
 
     @property
     def failures(self) -> dict[str, str]:

@@ -18,6 +18,7 @@ from scipy.special import ndtr, ndtri, stdtr, stdtrit
 from coalition_exit.errors import DataError, FitError, nearest, one_of
 from coalition_exit.survival.cox.state import CoxState
 from coalition_exit.survival.data.surv import Floats, Integers
+from coalition_exit.survival.shown import Shown
 
 CORRECTIONS = ("stata", "none")
 MULTIWAY_CORRECTIONS = ("stata", "min", "none")
@@ -138,7 +139,7 @@ def cluster_codes(state: CoxState, clusters: ArrayLike | None = None, place: str
 
 
 @dataclass(frozen=True, eq=False)
-class ClusterVcov:
+class ClusterVcov(Shown):
     """A sandwich over one or several ways of clustering.
 
     Attributes
@@ -162,6 +163,11 @@ class ClusterVcov:
     n_component: Mapping[str, int]
     correction: str
     negative: Floats
+
+    @property
+    def heading(self) -> str:
+        errors = ", ".join(f"{error:.4g}" for error in np.sqrt(np.diag(self.vcov)))
+        return f"Cluster sandwich: {self.label}; standard errors {errors}"
 
     @property
     def adjusted(self) -> bool:

@@ -26,12 +26,13 @@ from coalition_exit.survival.cox.partial import Evaluation, PartialLikelihood
 from coalition_exit.survival.cox.state import CoxState
 from coalition_exit.survival.data.newdata import scenario_matrix
 from coalition_exit.survival.data.surv import Floats, Integers
+from coalition_exit.survival.shown import Shown
 
 REFERENCES = ("zero", "mean", "r")
 
 
 @dataclass(frozen=True, eq=False)
-class HazardJumps:
+class HazardJumps(Shown):
     """Jumps of the cumulative hazard at the K event times, for covariates at ``center`` and offset 0.
 
     Attributes
@@ -73,6 +74,10 @@ class HazardJumps:
     entry: Floats
     follow_up: Floats
 
+    @property
+    def heading(self) -> str:
+        return f"Jumps of the cumulative hazard at {len(self.times)} event times, strata {one_of(self.strata)}"
+
     def span(self, stratum: int) -> slice:
         """Positions of one stratum's event times among the K."""
         low, high = np.searchsorted(self.stratum, [stratum, stratum + 1])
@@ -106,7 +111,7 @@ class HazardJumps:
 
 
 @dataclass(frozen=True, eq=False)
-class BaselineHazard:
+class BaselineHazard(Shown):
     """Baseline hazard in a table.
 
     Attributes
@@ -123,6 +128,17 @@ class BaselineHazard:
     table: pd.DataFrame
     at: pd.Series
     offset: float
+
+    @property
+    def heading(self) -> str:
+        values = ", ".join(f"{name} = {value:.4g}" for name, value in self.at.items())
+        return (
+            f"Baseline hazard at {len(self.table)} event times, covariates {values or 'none'}, offset {self.offset:g}"
+        )
+
+    @property
+    def shown(self) -> pd.DataFrame:
+        return self.table
 
 
 def hazard_jumps(

@@ -22,6 +22,7 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,7 @@ from coalition_exit.survival.data.newdata import split_product
 from coalition_exit.survival.data.surv import Floats
 from coalition_exit.survival.quantities.baseline import check_vcov, refuse_time_terms
 from coalition_exit.survival.quantities.predict import check_kind, compare, critical
+from coalition_exit.survival.shown import Shown
 
 METHODS = ("pctile", "centile", "numpy")
 PREDICTIONS = ("hr", "xb")
@@ -45,7 +47,7 @@ _VARIABLE = re.compile(r"`([^`]+)`|(?<![\w.])([^\W\d]\w*)(?!\w|\s*\(|\.)")
 
 
 @dataclass(frozen=True, eq=False)
-class Margins:
+class Margins(Shown):
     """Predictive margins in a table.
 
     Attributes
@@ -69,6 +71,25 @@ class Margins:
     others: str
     scale: str
     level: float
+
+    @property
+    def heading(self) -> str:
+        what = "relative hazard" if self.prediction == "hr" else "linear predictor"
+        kind = f"{100 * self.level:g}% intervals, {self.scale}"
+        return f"Predictive margins of the {what}, other covariates {self.others}; delta method, {kind}"
+
+    @property
+    def shown(self) -> pd.DataFrame:
+        return self.table
+
+    def plot(self, covariate: str, ax: Any = None) -> Any:
+        """Draw the margins over one of the covariates that were set, and return the axes."""
+        from coalition_exit.survival import plots
+
+        names = list(self.table.columns[: self.table.columns.get_loc("estimate")])
+        if covariate not in names:
+            raise DataError("covariate", one_of(names), repr(covariate), nearest(covariate, names))
+        return plots.margins(self.table, covariate, self.prediction, ax)
 
 
 def margins(

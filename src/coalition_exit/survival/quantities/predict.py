@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,12 +21,13 @@ from coalition_exit.errors import DataError, nearest, one_of
 from coalition_exit.survival.data.surv import Floats, Integers
 from coalition_exit.survival.quantities.baseline import HazardJumps, quadratic
 from coalition_exit.survival.quantities.scenarios import Scenarios, Trajectory
+from coalition_exit.survival.shown import Shown
 
 CONF_TYPES = ("log", "log-log", "plain")
 
 
 @dataclass(frozen=True, eq=False)
-class Prediction:
+class Prediction(Shown):
     """Predicted values in a table.
 
     Attributes
@@ -50,6 +52,21 @@ class Prediction:
     level: float
     n_draws: int = 0
     n_failed: int = 0
+
+    @property
+    def heading(self) -> str:
+        draws = f" of {self.n_draws} draws, {self.n_failed} more without an estimate" if self.n_draws else ""
+        return f"{self.quantity}: {100 * self.level:g}% intervals, {self.conf_type}{draws}"
+
+    @property
+    def shown(self) -> pd.DataFrame:
+        return self.table
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw it with matplotlib, a step a scenario with its band, and return the axes."""
+        from coalition_exit.survival import plots
+
+        return plots.predictions(self.table, self.quantity, ax)
 
 
 def survival(

@@ -23,10 +23,11 @@ from coalition_exit.survival.cox.state import CoxState
 from coalition_exit.survival.data.newdata import numbers, scenario_matrix
 from coalition_exit.survival.data.surv import Floats, Integers
 from coalition_exit.survival.quantities.baseline import HazardJumps, hazard_jumps, refuse_time_terms
+from coalition_exit.survival.shown import Shown
 
 
 @dataclass(frozen=True, eq=False)
-class Trajectory:
+class Trajectory(Shown):
     """One scenario at the E event times it passes; R sets of covariate values in all.
 
     Attributes
@@ -65,6 +66,10 @@ class Trajectory:
     variance: Floats
     gradient: Floats
 
+    @property
+    def heading(self) -> str:
+        return f"Scenario {self.label!r} from {self.begin:g} to {self.end:g}, {len(self.times)} event times"
+
     def passed(self, times: Floats) -> Integers:
         """Return the number of event times up to and including each time: shape of ``times``."""
         return np.searchsorted(self.times, times, side="right")
@@ -75,7 +80,7 @@ class Trajectory:
 
 
 @dataclass(frozen=True, eq=False)
-class Scenarios:
+class Scenarios(Shown):
     """Scenarios of one fit.
 
     Attributes
@@ -90,6 +95,21 @@ class Scenarios:
     jumps: HazardJumps
     items: tuple[Trajectory, ...]
     stratified: bool
+
+    @property
+    def heading(self) -> str:
+        return f"{len(self.items)} scenarios; survival(...), cumulative_hazard(...), restricted_mean(...) take them"
+
+    @property
+    def shown(self) -> pd.DataFrame:
+        rows = []
+        for item in self.items:
+            row: dict[str, object] = {"scenario": item.label}
+            row |= {"stratum": item.stratum} if self.stratified else {}
+            row |= {"begin": item.begin, "end": item.end, "event_times": len(item.times), "changes": len(item.x) - 1}
+            first = item.x[0] + self.jumps.center if len(item.x) else np.full(len(self.jumps.terms), np.nan)
+            rows.append(row | dict(zip(self.jumps.terms, first.tolist(), strict=True)))
+        return pd.DataFrame(rows)
 
     def __len__(self) -> int:
         return len(self.items)

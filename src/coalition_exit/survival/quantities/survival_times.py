@@ -28,13 +28,14 @@ from coalition_exit.survival.quantities.predict import (
     survival_limits,
 )
 from coalition_exit.survival.quantities.scenarios import Scenarios, Trajectory
+from coalition_exit.survival.shown import Shown
 
 # R's quantile.survfit takes values this close to the probability as equal to it.
 _EQUAL = float(np.sqrt(np.finfo(float).eps))
 
 
 @dataclass(frozen=True, eq=False)
-class SurvivalTimes:
+class SurvivalTimes(Shown):
     """Durations in a table.
 
     Attributes
@@ -50,6 +51,14 @@ class SurvivalTimes:
     table: pd.DataFrame
     quantity: str
     level: float
+
+    @property
+    def heading(self) -> str:
+        return f"{self.quantity}: {100 * self.level:g}% intervals"
+
+    @property
+    def shown(self) -> pd.DataFrame:
+        return self.table
 
 
 @dataclass(frozen=True, eq=False)

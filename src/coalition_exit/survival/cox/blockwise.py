@@ -1,0 +1,181 @@
+"""Products and sums over the rows of a matrix, a block of rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from coalition_exit.survival.data.surv import Floats, Integers
+
+# Multiplications per block of rows in a p x p product and in a product with a vector: blocks of this size stay in the
+# cache and on one thread. Waiting for a second thread costs more than it saves, and far more on a busy machine.
+_BLOCK = 262_144
+_VECTOR = 9000
+# Rows per block where a block is read or written once.
+_ROWS = 4096
+
+
+def blocks(x: Floats) -> Iterator[slice]:
+    """Cut the rows of x, shape (m, p), into blocks that fit the cache."""
+    rows = min(max(_BLOCK // max(x.shape[1], 1) ** 2, 256), 8192)
+    return (slice(begin, begin + rows) for begin in range(0, len(x), rows))
+
+
+def gram(x: Floats, weights: Floats) -> Floats:
+    """Return x' diag(weights) x, shape (p, p), in blocks of rows."""
+    total = np.zeros((x.shape[1], x.shape[1]))
+    for part in blocks(x):
+        own = x[part]
+        total += (own * weights[part, None]).T @ own
+    return total
+
+
+def times(x: Floats, beta: Floats) -> Floats:
+    """Return x @ beta, shape (m,), in blocks of rows."""
+    total = np.empty(len(x))
+    for part in _pieces(x):
+        np.dot(x[part], beta, out=total[part])
+    return total
+
+
+def weighted_sum(weights: Floats, x: Floats) -> Floats:
+    """Return weights @ x, shape (p,), in blocks of rows."""
+    total = np.zeros(x.shape[1])
+    for part in _pieces(x):
+        total += weights[part] @ x[part]
+    return total
+
+
+def _pieces(x: Floats) -> list[slice]:
+    """Cut the rows of x, shape (m, p), for products with a vector."""
+    rows = max(_VECTOR // max(x.shape[1], 1), 64)
+    return [slice(begin, begin + rows) for begin in range(0, len(x), rows)]
+
+
+def dot(a: Floats, b: Floats) -> float:
+    """Return the sum of a * b, both of shape (m,), on one thread."""
+    return float(a @ b) if len(a) <= _ROWS else float(np.einsum("i,i->", a, b))
+
+
+def largest(x: Floats) -> Floats:
+    """Return the largest absolute value of each column, shape (p,); long rows of memory at a time."""
+    m, p = x.shape
+    group = 64
+    whole = m - m % group
+    if not whole or not x.flags.c_contiguous:
+        return np.asarray(np.abs(x).max(axis=0, initial=0.0))
+    extreme = np.abs(x[whole:]).max(axis=0, initial=0.0)
+    wide = x[:whole].reshape(-1, group * p)
+    for begin in range(0, len(wide), _ROWS // group):
+        part = wide[begin : begin + _ROWS // group]
+        most = np.maximum(part.max(axis=0), -part.min(axis=0)).reshape(group, p).max(axis=0)
+        np.maximum(extreme, most, out=extreme)
+    return np.asarray(extreme)
+
+
+def sum_rows(weights: Floats, group: Integers, n_groups: int, x: Floats) -> Floats:
+    """Sum the weighted rows of x, shape (m, p), within groups: shape (n_groups, p)."""
+    pointer = np.arange(len(x) + 1)
+    return np.asarray(sp.csc_array((weights, group, pointer), shape=(n_groups, len(x))) @ x)
+
+
+def sum_moments(
+    x: Floats, beta: Floats, weights: Floats | None, offset: Floats | None, shift: float, pointer: Integers
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Return exp(x b + offset - shift) by row, and its (weighted) sums with 1, x and x x' within groups of rows.
+
+    Group k has the rows ``pointer[k]`` to ``pointer[k + 1]``. The rows are read once: shapes (m,), (K,), (K, p) and
+    (K, p, p).
+    """
+    p, n_groups = x.shape[1], len(pointer) - 1
+    rows = min(max(_BLOCK // max(p, 1) ** 2, 256), _ROWS)
+    risk, work = np.empty(len(x)), np.empty((rows, p))
+    zeroth, first, second = np.zeros(n_groups), np.zeros((n_groups, p)), np.zeros((n_groups, p, p))
+    at_zero = offset is None and not beta.any()
+    if at_zero:
+        risk.fill(1.0)
+    ends = pointer.tolist()
+    pieces = (
+        (k, slice(begin, min(begin + rows, ends[k + 1])))
+        for k in range(n_groups)
+        for begin in range(ends[k], ends[k + 1], rows)
+    )
+    for k, part in pieces:
+        own, relative = x[part], risk[part]
+        if not at_zero:
+            relative[:] = times(own, beta)
+            if offset is not None:
+                relative += offset[part]
+            if shift:
+                relative -= shift
+            np.exp(relative, out=relative)
+        weighted = relative if weights is None else relative * weights[part]
+        plain = at_zero and weights is None
+        scaled = own if plain else np.multiply(own, weighted[:, None], out=work[: len(own)])
+        zeroth[k] += weighted.sum()
+        first[k] += weighted_sum(weighted, own)
+        second[k] += scaled.T @ own
+    return risk, zeroth, first, second
+
+
+def centered_rows(x: Floats, rows: Integers, weights: Floats | None) -> tuple[Floats, Floats]:
+    """Copy some rows of x, each row contiguous, less their mean.
+
+    Parameters
+    ----------
+    x
+        Shape (n, p); contiguous columns are best.
+    rows
+        Positions of the m rows wanted, each once.
+    weights
+        Of the m rows in the mean, or None.
+
+    Returns
+    -------
+    ndarray, shape (m, p), and ndarray, shape (p,)
+        The copy and the mean.
+    """
+    n, p = x.shape
+    m = len(rows)
+    chosen = np.empty((m, p))
+    if not m:
+        return chosen, np.zeros(p)
+    if 2 * m < n or not p:
+        for j in range(p):
+            chosen[:, j] = np.take(x[:, j], rows)
+        each = np.ones(m) if weights is None else weights
+        center = weighted_sum(each, chosen) / each.sum()
+        chosen -= center
+        return chosen, center
+    # Most rows are wanted: read them in order and write each to its place, which moves whole rows of memory.
+    if m == n and weights is None:
+        center = np.add.reduce(x, axis=0) / n
+    else:
+        share = np.zeros(n)
+        share[rows] = 1.0 if weights is None else weights
+        center = share @ x / share.sum()
+        del share
+    place = np.empty(n, dtype=np.int64) if m == n else np.full(n, -1)
+    for begin in range(0, m, _ROWS):
+        some = rows[begin : begin + _ROWS]
+        place[some] = np.arange(begin, begin + len(some))
+    to, columns, own = _as_items(chosen), np.empty((p, _ROWS)), np.empty((_ROWS, p))
+    for begin in range(0, n, _ROWS):
+        here = place[begin : begin + _ROWS]
+        size = len(here)
+        np.subtract(x[begin : begin + size].T, center[:, None], out=columns[:, :size])
+        own[:size] = columns[:, :size].T
+        items = _as_items(own[:size])
+        if m < n:
+            items, here = items[here >= 0], here[here >= 0]
+        # put() copies an item faster than an assignment does; all places are valid.
+        np.put(to, here, items, mode="clip")
+    return chosen, center
+
+
+def _as_items(x: Floats) -> NDArray[np.void]:
+    """View each row of a contiguous matrix as one item."""
+    return x.view(np.dtype((np.void, x.itemsize * x.shape[1]))).reshape(len(x))
