@@ -9,6 +9,7 @@ import pytest
 
 from coalition_exit.archive import fetch
 from coalition_exit.commands import data as data_commands
+from coalition_exit.commands import rules as rules_commands
 from coalition_exit.panel.build import build_panel
 from coalition_exit.record.loading import Record, load_record
 from coalition_exit.report import output
@@ -35,7 +36,7 @@ def panel(record: Record) -> pd.DataFrame:
 def loaded_once(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the commands use the record that is loaded already."""
     load = sources.load_record
-    for module in (sources, data_commands):
+    for module in (sources, data_commands, rules_commands):
         monkeypatch.setattr(module, "load_record", lambda folder=None: record if folder is None else load(folder))
 
 

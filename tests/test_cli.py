@@ -167,12 +167,14 @@ def test_rules_lists_every_rule(here: Path, capsys: Capture) -> None:
     out = capsys.readouterr().out
     one_line = " ".join(out.split())
     for rule in load_rules().rules.values():
-        assert f"{rule.variable}: {rule.name} (the article's)" in out
+        assert (f"{rule.variable}: {rule.name} (the article's)" in out) == (rule.origin == "article")
+        assert f"{rule.variable}: {rule.name}" in out
         assert rule.rationale in one_line
         assert rule.citation in one_line
     assert max(map(len, out.splitlines())) <= 100
 
 
+@pytest.mark.usefixtures("loaded_once")
 @pytest.mark.parametrize("rule", load_rules().rules.values(), ids=lambda r: r.name)
 def test_one_rule_by_name_and_what_it_prints_can_be_pasted(rule: object, here: Path, capsys: Capture) -> None:
     name, variable = rule.name, rule.variable.replace("{window}", "60")  # type: ignore[attr-defined]
@@ -205,7 +207,7 @@ def test_data_describe(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None
     assert call("data", "describe") == EXIT_DONE
     out, err = capsys.readouterr()
     assert err == ""
-    for part in ("Panel\n", "Exits by mode\n", "Variables\n", "Tables of the record\n", load_codebook().status):
+    for part in ("Panel\n", "Exits by mode\n", "Variables\n", "Tables of the record, rows by confidence\n", load_codebook().status):
         assert part in out
     for name in ("foverlap", "ctrend120", "lnodead2", "idvar"):
         assert re.search(rf"^{name} ", out, flags=re.MULTILINE), name

@@ -327,7 +327,8 @@ def test_every_rule_can_be_run_with_any_of_its_allowed_values(record: Record) ->
             values = [allowed["min"], allowed["max"]] if isinstance(allowed, dict) else allowed
             for value in values:
                 wanted = [] if variable == "subjects" else [variable]
-                panel = build_panel(record, ["withdraw", *wanted], {variable: {key: value}})
-                assert len(panel) > 100_000
+                panel = build_panel(record, ["withdraw", *wanted], {variable: {"rule": rule.name, key: value}})
+                # A rule for the subjects may leave few, or none.
+                assert len(panel) > 100_000 or not wanted
                 if wanted:
                     assert panel[variable].notna().any(), (rule.name, key, value)

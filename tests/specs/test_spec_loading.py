@@ -126,7 +126,8 @@ def test_model_based_errors_need_no_cluster() -> None:
 def test_coding_of_defaults_and_model_is_joined_by_variable() -> None:
     defaults = "  coding: {foverlap: {alone: 1}, ctrend60: {window: 90}}\n"
     only = model("coding: {foverlap: {no_troops: 1}}", defaults)
-    assert dict(only.coding["foverlap"].parameters) == {"min_partner_share": 0.0, "alone": 0.0, "no_troops": 1}  # type: ignore[attr-defined]
+    changed = {"measure": "share", "min_partner_share": 0.0, "alone": 0.0, "no_troops": 1}
+    assert dict(only.coding["foverlap"].parameters) == changed  # type: ignore[attr-defined]
     assert only.coding["ctrend60"].parameters["window"] == 90  # type: ignore[attr-defined]
     assert set(only.choices) == {"foverlap", "ctrend60"}  # type: ignore[attr-defined]
 

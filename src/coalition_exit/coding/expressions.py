@@ -98,6 +98,11 @@ class Expression:
         found = [node.id for node in ast.walk(self._tree) if isinstance(node, ast.Name)]
         return list(dict.fromkeys(found))
 
+    @property
+    def normal(self) -> str:
+        """The expression in plain spelling, without comments, so that it can become part of another."""
+        return ast.unparse(self._tree)
+
     def check_names(self, columns: Iterable[str]) -> None:
         """Raise `SpecError`, with the nearest name, when a column does not exist."""
         known = [str(c) for c in columns]

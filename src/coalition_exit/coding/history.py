@@ -6,7 +6,7 @@ decides what counts; it only says who was at war, where, with how much, on which
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
@@ -25,15 +25,37 @@ T = TypeVar("T")
 _TABLES = (
     "members", "spells", "deployments", "forces", "battles", "losses", "aims", "agreements", "cooperation", "fronts",
 )  # fmt: skip
+# A multiverse asks for thousands of columns and for many ways to count deaths; memory must not grow
+# with them. Columns take some 1.4 MB each; deaths are kept by war, of which there are 38.
+_MOST_KEPT = {
+    "rule": 60,
+    "variant": 2,
+    "counted": 500,
+    "pullbacks": 500,
+    "daily_deaths": 40,
+    "deaths_by_member": 120,
+    "own_and_faced": 120,
+}
 
 
 @dataclass(frozen=True)
 class Spell:
-    """An unbroken participation: first and last day as indices into the war's days (inclusive)."""
+    """An unbroken participation, in indices into the war's days (inclusive).
+
+    Attributes
+    ----------
+    number
+        1, or 2 for COW's second spell.
+    first, last
+        First and last day at risk.
+    fought_to
+        Last day of fighting: ``last``, unless the state stays at risk until the peace.
+    """
 
     number: int
     first: int
     last: int
+    fought_to: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +72,9 @@ class War:
         Spells of each member, in order.
     rows
         The record's rows that belong to this war, by table, as named tuples.
+    focus
+        The only side whose members are subjects here, or 0 for both. A rule that restricts who is
+        a partner gives each side a war of its own.
     """
 
     warnum: int
@@ -60,6 +85,12 @@ class War:
     rows: Mapping[str, tuple[Any, ...]] = field(repr=False)
     yearly: Mapping[str, Mapping[tuple[int, int], float]] = field(repr=False)
     leaders: Mapping[int, tuple[NDArray[np.datetime64], ...]] = field(repr=False)
+    focus: int = 0
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """What tells this war from the others of its history."""
+        return self.warnum, self.focus
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -72,11 +103,20 @@ class War:
 
     @cached_property
     def at_war(self) -> Bools:
-        """Which members are at war on which day, shape (M, T)."""
+        """Which members are at war on which day, or wait for the peace, shape (M, T)."""
         present = np.zeros(self.shape, dtype=bool)
         for i, spells in enumerate(self.spells):
             for spell in spells:
                 present[i, spell.first : spell.last + 1] = True
+        return present
+
+    @cached_property
+    def fought(self) -> Bools:
+        """Which members are at war and fight on which day, shape (M, T)."""
+        present = np.zeros(self.shape, dtype=bool)
+        for i, spells in enumerate(self.spells):
+            for spell in spells:
+                present[i, spell.first : spell.fought_to + 1] = True
         return present
 
     @cached_property
@@ -93,7 +133,10 @@ class War:
             if row.front != NO_FRONT:
                 span = self.span(row.start, row.end)
                 shares[self.member(row.side, row.ccode), index[row.front], span] = row.share
-        return np.where(self.at_war[:, None, :], shares, 0.0)
+        shares = np.where(self.at_war[:, None, :], shares, 0.0)
+        for i, spell in self._waiting():
+            shares[i, :, spell.fought_to + 1 : spell.last + 1] = shares[i, :, spell.fought_to, None]
+        return shares
 
     @cached_property
     def soldiers(self) -> Floats:
@@ -116,40 +159,76 @@ class War:
 
     def span(self, start: pd.Timestamp, end: pd.Timestamp) -> slice:
         """Days from start to end (inclusive), as far as they fall into the war; NaT = to the end."""
-        zero = self.days[0]
-        first = int((np.datetime64(start, "D") - zero).astype(int)) if not pd.isna(start) else 0
-        last = int((np.datetime64(end, "D") - zero).astype(int)) if not pd.isna(end) else len(self.days) - 1
+        first = start.toordinal() - self._zero if start is not pd.NaT else 0
+        last = end.toordinal() - self._zero if end is not pd.NaT else len(self.days) - 1
         return slice(max(first, 0), max(last + 1, 0))
+
+    @cached_property
+    def _zero(self) -> int:
+        return int(self.days[0].astype(object).toordinal())
 
     def dated(self, table: str, value: Callable[..., float]) -> Floats:
         """Spread a dated table over days: shape (M, T), NaN where no row or not at war."""
         filled = np.full(self.shape, np.nan)
         for row in self.rows[table]:
             filled[self.member(row.side, row.ccode), self.span(row.start, row.end)] = value(row)
-        return np.where(self.at_war, filled, np.nan)
+        filled = np.where(self.at_war, filled, np.nan)
+        for i, spell in self._waiting():
+            filled[i, spell.fought_to + 1 : spell.last + 1] = filled[i, spell.fought_to]
+        return filled
 
     def by_year(self, quantity: str) -> Floats:
         """Yearly figure (cinc, tpop, polity2) of each member by day: (M, T), NaN where unknown."""
         figures = self.yearly[quantity]
         distinct, inverse = np.unique(self.years, return_inverse=True)
         rows = [[figures.get((ccode, int(year)), np.nan) for year in distinct] for _, ccode in self.members]
-        return np.where(self.at_war, np.array(rows)[:, inverse], np.nan)
+        values = np.where(self.at_war, np.array(rows)[:, inverse], np.nan)
+        for i, spell in self._waiting():
+            span = slice(spell.fought_to + 1, spell.last + 1)
+            values[i, span] = np.where(np.isnan(values[i, span]), values[i, spell.fought_to], values[i, span])
+        return values
+
+    def _waiting(self) -> Iterator[tuple[int, Spell]]:
+        """Spells at risk beyond the fighting: the record's facts end there, so the last ones hold on."""
+        for i, spells in enumerate(self.spells):
+            yield from ((i, spell) for spell in spells if spell.last > spell.fought_to)
 
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """All wars by day, and the results of rules already applied to them."""
+    """All wars by day, and the results of rules already applied to them.
+
+    Attributes
+    ----------
+    wars
+        In the order of their numbers.
+    coalitions
+        (war, side) of the sides with two or more states.
+    tables
+        The record's tables.
+    base
+        The history as the record has it, where this one was made from it by a rule on who is a
+        partner or on how long a war lasts; facts about exits are read there.
+    """
 
     wars: tuple[War, ...]
     coalitions: frozenset[tuple[int, int]]
-    exits: pd.DataFrame = field(repr=False)
+    tables: Mapping[str, pd.DataFrame] = field(repr=False)
+    base: History | None = field(default=None, repr=False)
     _cache: dict[tuple[object, ...], object] = field(default_factory=dict, repr=False)
 
     def once(self, key: tuple[object, ...], compute: Callable[[], T]) -> T:
-        """Return the stored result for a key, computing it the first time."""
-        if key not in self._cache:
-            self._cache[key] = compute()
-        return self._cache[key]  # type: ignore[return-value]
+        """Return the stored result for a key, computing it the first time.
+
+        Of the kinds that are many or large (the key's first part), the latest used are kept.
+        """
+        kind, most = key[0], _MOST_KEPT.get(str(key[0]))
+        value = self._cache.pop(key) if key in self._cache else compute()
+        self._cache[key] = value
+        if most is not None:
+            for old in [k for k in self._cache if k[0] == kind][:-most]:
+                del self._cache[old]
+        return value  # type: ignore[return-value]
 
 
 def lay_out(record: Record, dates: str = "record") -> History:
@@ -176,7 +255,7 @@ def lay_out(record: Record, dates: str = "record") -> History:
         for warnum in record["wars"]["warnum"].sort_values()
     ]
     sides = frozenset((int(r.warnum), int(r.side)) for r in record["coalitions"].itertuples(index=False))
-    return History(tuple(wars), sides, record["exits"])
+    return History(tuple(wars), sides, record.tables)
 
 
 def _by_war(frame: pd.DataFrame) -> dict[int, tuple[Any, ...]]:
@@ -211,7 +290,7 @@ def _war(
         members=members,
         days=np.arange(zero, last + 1),
         spells=tuple(
-            tuple(Spell(number, int((a - zero).astype(int)), int((b - zero).astype(int))) for number, a, b in dated[m])
+            tuple(_spell(number, int((a - zero).astype(int)), int((b - zero).astype(int))) for number, a, b in dated[m])
             for m in members
         ),
         fronts=tuple(r.front for r in rows["fronts"]),
@@ -219,3 +298,7 @@ def _war(
         yearly=yearly,
         leaders=leaders,
     )
+
+
+def _spell(number: int, first: int, last: int) -> Spell:
+    return Spell(number, first, last, last)

@@ -3,8 +3,8 @@
 What a battle cost is spread evenly over its days on which the state was at war, on the battle's
 front. If the battles account for more deaths than the state's total (COW), they are scaled down to
 it. What no battle accounts for is spread evenly over the state's days at war, on the fronts where
-its troops stood. Every state's deaths therefore add up to its total where COW has one, unless a
-rule omits what no battle accounts for.
+its troops stood, or over its days with troops at a front. Every state's deaths therefore add up to
+its total where COW has one, unless a rule omits what no battle accounts for.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ def daily_deaths(war: War, casualty_ratio: float, unaccounted: str) -> Floats:
     casualty_ratio
         Deaths per casualty, for battles of which only casualties are known.
     unaccounted
-        "spread" the deaths that no battle accounts for over the days at war, or "omit" them.
+        What becomes of the deaths that no battle accounts for: "spread" over the days at war,
+        "spread_on_front_days" over those on which the state had troops at a front (over all if it
+        never had), or "omit" them.
 
     Returns
     -------
@@ -38,7 +40,7 @@ def daily_deaths(war: War, casualty_ratio: float, unaccounted: str) -> Floats:
     for loss in war.rows["losses"]:
         i, battle = war.member(loss.side, loss.ccode), battles[loss.battle]
         span = war.span(battle.start, battle.end)
-        days = np.flatnonzero(war.at_war[i, span])
+        days = np.flatnonzero(war.fought[i, span])
         if len(days):
             number = loss.number * (casualty_ratio if loss.measure == "casualties" else 1.0)
             deaths[i, front_of[battle.front], span.start + days] += number / len(days)
@@ -54,9 +56,12 @@ def _match_total(war: War, deaths: Floats, i: int, total: float, unaccounted: st
         deaths[i] *= total / coded
     if coded > total or unaccounted == "omit":
         return
-    per_day = (total - coded) / max(int(war.at_war[i].sum()), 1)
     shares = war.deployment[i]
     present = shares.sum(axis=0)
+    days = war.fought[i]
+    if unaccounted == "spread_on_front_days" and (days & (present > 0)).any():
+        days = days & (present > 0)
+    per_day = (total - coded) / max(int(days.sum()), 1)
     where = np.divide(shares, present, out=np.zeros_like(shares), where=present > 0)
-    deaths[i, :-1] += per_day * np.where(war.at_war[i], where, 0.0)
-    deaths[i, -1] += per_day * (war.at_war[i] & (present == 0))
+    deaths[i, :-1] += per_day * np.where(days, where, 0.0)
+    deaths[i, -1] += per_day * (days & (present == 0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from coalition_exit.coding import partners, states, trends
+from coalition_exit.coding import outcomes, partners, states, trends
 from coalition_exit.coding.history import Floats, History
 from coalition_exit.coding.rules import Rule
 
@@ -16,7 +16,10 @@ METHODS: Mapping[str, Callable[..., Floats]] = {
     "common_front": partners.common_front,
     "contribution": partners.contribution,
     "democracy": states.democracy,
-    "exits": states.exits,
+    "entry_fact": outcomes.entry_fact,
+    "exit_causes": outcomes.exit_causes,
+    "exits": outcomes.exits,
+    "exits_and_pullbacks": outcomes.exits_and_pullbacks,
     "importance": partners.importance,
     "late_joiner": partners.late_joiner,
     "log_deaths": trends.log_deaths,

@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from coalition_exit.coding.history import Bools, Floats, History, War
 
+# Shares are coded to two or three digits; their sums are not exact in binary.
+_ROUNDING = 1e-9
 
-def common_front(history: History, war: War, *, min_partner_share: float, alone: float, no_troops: float) -> Floats:
-    """Share of each member's troops on fronts where a partner has troops, shape (M, T)."""
+
+def common_front(
+    history: History, war: War, *, measure: str, min_partner_share: float, alone: float, no_troops: float
+) -> Floats:
+    """How far each member's troops stand on fronts where a partner has troops, shape (M, T).
+
+    ``measure``: "share" of its troops on such fronts; "any" = 1 if some are; "whole" = 1 if all are;
+    "weighted" = sum over fronts of the share of its troops there times the partners' share of the
+    soldiers that it and they have there. ``alone`` where no partner is at war, ``no_troops`` where
+    the member has no troops at any front.
+    """
     shares = war.deployment
     holds = (shares > min_partner_share) & (shares > 0)
+    soldiers = shares * war.soldiers[:, None, :] if measure == "weighted" else shares
     result = np.zeros(war.shape)
     for i in range(len(war.members)):
         partners = war.partners(i)
-        common = holds[partners].any(axis=0)
-        overlap = (shares[i] * common).sum(axis=0)
-        overlap = np.where(shares[i].sum(axis=0) > 0, overlap, no_troops)
+        common: NDArray[Any] = np.asarray(holds[partners].any(axis=0))
+        if measure == "weighted":
+            beside = (soldiers[partners] * holds[partners]).sum(axis=0)
+            both = beside + soldiers[i]
+            common = np.divide(beside, both, out=np.zeros_like(both), where=both > 0)
+        overlap, own = (shares[i] * common).sum(axis=0), shares[i].sum(axis=0)
+        if measure == "any":
+            overlap = (overlap > 0).astype(float)
+        elif measure == "whole":
+            overlap = (overlap >= own - _ROUNDING).astype(float)
+        overlap = np.where(own > 0, overlap, no_troops)
         result[i] = np.where(war.at_war[partners].any(axis=0), overlap, alone)
     return result
 
@@ -108,4 +131,4 @@ def _bound_partners(history: History, war: War, kind: str) -> Floats:
             pairs[j, j] = False
         return pairs.sum(axis=1).astype(float)
 
-    return history.once(("bound", war.warnum, kind), compute)
+    return history.once(("bound", *war.key, kind), compute)

@@ -1,119 +1,92 @@
-"""Coding rules: named ways to turn the record's facts into a variable of the panel."""
+"""The book of coding rules: those that ship, their defaults, and what a specification chooses."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from importlib import resources
 from types import MappingProxyType
 from typing import Any
 
 import yaml
 
-from coalition_exit.coding.expressions import NUMBER, Expression, Kind
+from coalition_exit.coding.derive import derive
+from coalition_exit.coding.rule import DECISIONS, Rule
 from coalition_exit.errors import SpecError, nearest, one_of, shown
-from coalition_exit.record.codebook import Column, load_codebook
 
 _WINDOWED = re.compile(r"(?P<stem>[a-z]+?)(?P<window>[1-9][0-9]{0,5})\Z")
 SMALLEST_WINDOW, LARGEST_WINDOW = 15, 120
+__all__ = ["Rule", "RuleBook", "load_rules"]
+
+ARTICLE = "article.yaml"
 _LISTED = "coalition-exit data describe lists them"
-# The parameter that holds an expression over the columns of exits.csv.
-EXPRESSION = "where"
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One way to code one variable.
-
-    Attributes
-    ----------
-    name
-        Name of the rule, as a specification writes it.
-    variable
-        Variable that the rule defines. A name that ends in ``{window}`` stands for a family.
-    method
-        Function of `coalition_exit.coding.methods` that computes it.
-    label
-        Name in tables and figures.
-    meaning
-        What the values say, with units.
-    rationale, citation
-        Why one would code so, and who does.
-    parameters
-        Everything the method can be told.
-    allowed
-        What each parameter may be: a list of values, or bounds ``{min, max}``.
-    """
-
-    name: str
-    variable: str
-    method: str
-    label: str
-    meaning: str
-    rationale: str
-    citation: str
-    parameters: Mapping[str, Any]
-    allowed: Mapping[str, Any]
-
-    def with_parameters(self, changes: Mapping[str, Any], place: str) -> Rule:
-        """Return the rule with some parameters changed.
-
-        Raises
-        ------
-        SpecError
-            On a parameter the rule does not have, or a value of another kind.
-        """
-        merged = dict(self.parameters)
-        for key, value in changes.items():
-            if key not in merged:
-                expected = one_of(merged) if merged else f"no parameter ({self.name} has none)"
-                raise SpecError(f"{place} > {key}", expected, shown(key), nearest(key, merged))
-            self._check(f"{place} > {key}", key, value)
-            merged[key] = value
-        return replace(self, parameters=MappingProxyType(merged))
-
-    @property
-    def explained(self) -> str:
-        """The meaning with the parameters' values in place of their names."""
-        text = self.meaning
-        for key, value in self.parameters.items():
-            text = text.replace(f"`{key}`", f"{value:g}" if isinstance(value, float) else str(value))
-        return text
-
-    def _check(self, place: str, key: str, value: object) -> None:
-        _check_kind(place, self.parameters[key], value)
-        allowed = self.allowed.get(key)
-        if isinstance(allowed, list) and value not in allowed:
-            raise SpecError(place, one_of(allowed), shown(value), nearest(str(value), allowed))
-        if isinstance(allowed, dict) and not allowed["min"] <= value <= allowed["max"]:
-            raise SpecError(place, f"a number from {allowed['min']} to {allowed['max']}", shown(value))
-        if key == EXPRESSION:
-            columns = load_codebook().tables["exits"].columns
-            Expression(str(value), place).check_columns({column.name: _kind_of(column) for column in columns})
-
-    @property
-    def identity(self) -> tuple[str, tuple[tuple[str, str], ...]]:
-        """What the rule computes: rules of equal identity give equal columns."""
-        return self.method, tuple(sorted((key, repr(value)) for key, value in self.parameters.items()))
 
 
 @dataclass(frozen=True)
 class RuleBook:
-    """All rules that ship with the package, and which of them codes each variable by default."""
+    """Rules by name, and which of them codes each variable by default.
+
+    Attributes
+    ----------
+    rules
+        By name.
+    defaults
+        The article's rule for each of its variables.
+    further
+        The default for variables that the article has not.
+    """
 
     rules: Mapping[str, Rule]
     defaults: Mapping[str, str]
+    further: Mapping[str, str] = field(default_factory=dict)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let books go to other processes: read-only mappings cannot be pickled."""
+        return RuleBook, (dict(self.rules), dict(self.defaults), dict(self.further))
+
+    def with_rules(self, more: Mapping[str, Rule]) -> RuleBook:
+        """Return a book that knows further rules as well; a variable of their own they also code by default."""
+        own: dict[str, str] = {}
+        for name, rule in more.items():
+            if self.default_for(rule.variable) is None:
+                own.setdefault(rule.variable, name)
+        return replace(
+            self,
+            rules=MappingProxyType({**self.rules, **more}),
+            further=MappingProxyType({**self.further, **own}),
+        )
+
+    def by_decision(self) -> dict[str, list[Rule]]:
+        """Return the rules by decision, in the order of `DECISIONS`: the article's first."""
+        found = {key: [r for r in self.rules.values() if r.decision == key] for key in DECISIONS}
+        order = {"article": 0, "package": 1, "user": 2}
+        return {key: sorted(rules, key=lambda r: order[r.origin]) for key, rules in found.items() if rules}
+
+    def compared_with(self, rule: Rule) -> Rule:
+        """Return the rule that a rule departs from: the article's, or else itself."""
+        if rule.compared_with:
+            return self.rules[rule.compared_with]
+        if rule.variable in self.defaults:
+            return self.rules[self.defaults[rule.variable]]
+        if self._family(rule.variable)[0] is not None:
+            default = self.default_for(rule.variable)
+            if default is not None:
+                return default
+        base = self.rules.get(rule.based_on)
+        return rule if base is None else self.compared_with(base)
 
     def default_for(self, variable: str) -> Rule | None:
-        """Return the article's rule for a variable, or None if there is none.
+        """Return the default rule for a variable, or None if there is none.
 
         ``ctrend15`` to ``ctrend120`` and ``otrend15`` to ``otrend120`` are families: the number is
         the window in days.
         """
         if variable in self.defaults:
             return self.rules[self.defaults[variable]]
+        if variable in self.further:
+            return self.rules[self.further[variable]]
         family, window = self._family(variable)
         if family is None or window is None or not SMALLEST_WINDOW <= window <= LARGEST_WINDOW:
             return None
@@ -132,12 +105,12 @@ class RuleBook:
 
     @property
     def variables(self) -> list[str]:
-        """Variables with a default rule; families appear once, as ``ctrend{window}``."""
+        """The article's variables; families appear once, as ``ctrend{window}``."""
         return list(self.defaults)
 
     def describe_variables(self) -> list[str]:
         """Names for messages: families with their main window."""
-        return [v.replace("{window}", "60") for v in self.defaults]
+        return [v.replace("{window}", "60") for v in (*self.defaults, *self.further)]
 
     def unknown_variable(self, variable: str, place: str, others: Iterable[str] = ()) -> SpecError:
         """Return the error for a name that no rule codes; ``others`` are further valid names."""
@@ -152,7 +125,7 @@ class RuleBook:
         names = one_of([*others, *self.describe_variables()], 60)
         return SpecError(place, f"a variable ({_LISTED})" if hint else names, shown(variable), hint)
 
-    def resolve(self, variable: str, choice: str | Mapping[str, Any] | None, place: str) -> Rule:
+    def resolve(self, variable: str, choice: str | Mapping[str, Any] | Rule | None, place: str) -> Rule:
         """Return the rule that a specification chose for a variable.
 
         Parameters
@@ -160,8 +133,8 @@ class RuleBook:
         variable
             Variable to be coded.
         choice
-            None for the default; the name of a rule; or a mapping with an optional ``rule`` and
-            changed parameters.
+            None for the default; the name of a rule; a mapping with an optional ``rule`` and
+            changed parameters; or a rule itself.
         place
             Where the choice stands, for messages.
 
@@ -170,6 +143,8 @@ class RuleBook:
         SpecError
             On an unknown variable, rule or parameter, with the nearest name.
         """
+        if isinstance(choice, Rule):
+            return _for_variable(choice, variable)
         default = self.default_for(variable)
         if choice is None:
             if default is None:
@@ -205,51 +180,26 @@ def _for_variable(rule: Rule, variable: str) -> Rule:
     return replace(rule, variable=variable, label=label)
 
 
-def _kind_of(column: Column) -> Kind:
-    """Say what a column of the record holds."""
-    if column.type in ("int", "number"):
-        return NUMBER
-    return Kind("date" if column.type == "date" else "text", column.values)
-
-
-def _check_kind(place: str, old: object, new: object) -> None:
-    if isinstance(old, bool) or isinstance(new, bool):
-        fits = isinstance(old, bool) and isinstance(new, bool)
-    elif isinstance(old, int):
-        fits = isinstance(new, int)
-    elif isinstance(old, float):
-        fits = isinstance(new, int | float)
-    else:
-        fits = isinstance(new, type(old))
-    if not fits:
-        kinds = ((bool, "true or false"), (int, "a whole number"), (float, "a number"))
-        kind = next((text for kind, text in kinds if isinstance(old, kind)), "text")
-        raise SpecError(place, kind, shown(new))
-
-
-def _rule(name: str, entry: Mapping[str, Any]) -> Rule:
-    clean = {key: " ".join(str(entry[key]).split()) for key in ("label", "meaning", "rationale", "citation")}
-    return Rule(
-        name=name,
-        variable=entry["variable"],
-        method=entry["method"],
-        parameters=MappingProxyType(dict(entry.get("parameters", {}))),
-        allowed=MappingProxyType(dict(entry.get("allowed", {}))),
-        **clean,
-    )
+def _place(*path: str) -> str:
+    return " > ".join(path)
 
 
 @cache
 def load_rules() -> RuleBook:
     """Read the rules that ship with the package."""
     folder = resources.files("coalition_exit.coding").joinpath("rules")
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".yaml")), key=lambda f: (f.name != ARTICLE, f.name))
     rules: dict[str, Rule] = {}
     defaults: dict[str, str] = {}
-    for file in sorted(folder.iterdir(), key=lambda f: f.name):
-        if not file.name.endswith(".yaml"):
-            continue
+    further: dict[str, str] = {}
+    for file in files:
+        article = file.name == ARTICLE
         for name, entry in yaml.safe_load(file.read_text("utf-8")).items():
-            rules[name] = _rule(name, entry)
-            if file.name == "article.yaml":
-                defaults[entry["variable"]] = name
-    return RuleBook(MappingProxyType(rules), MappingProxyType(defaults))
+            rules[name] = rule = derive(
+                name, entry, rules, partial(_place, file.name, name), "article" if article else "package"
+            )
+            if article:
+                defaults[rule.variable] = name
+            elif rule.variable not in defaults:
+                further.setdefault(rule.variable, name)
+    return RuleBook(MappingProxyType(rules), MappingProxyType(defaults), MappingProxyType(further))

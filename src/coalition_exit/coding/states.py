@@ -1,11 +1,9 @@
-"""Variables about a state itself: regime, leader, aims; and how its participation ended."""
+"""Variables about a state itself: regime, leader, aims."""
 
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
-from coalition_exit.coding.expressions import Expression
 from coalition_exit.coding.history import Floats, History, War
 
 
@@ -38,12 +36,21 @@ def new_leader(history: History, war: War, *, caretaker_days: float) -> Floats:
             span = slice(spell.first, spell.last + 1)
             new = starts[latest[span]] > war.days[spell.first]
             result[i, span] = np.where(known[span], new.astype(float), np.nan)
+            # The record names no leaders after the fighting; who follows the last one came in since.
+            waiting = slice(spell.fought_to + 1, spell.last + 1)
+            result[i, waiting] = np.where(known[waiting], result[i, waiting], 1.0)
     return result
 
 
-def aim(history: History, war: War, *, kind: str, dated: str) -> Floats:
-    """1 where the member has an aim of a kind, shape (M, T): ``dated`` current, or as at its entry."""
+def aim(history: History, war: War, *, kind: str, dated: str, whose: str) -> Floats:
+    """Whether an aim of a kind is held, shape (M, T): ``dated`` current, or as at the member's entry.
+
+    ``whose``: the member's "own", the "coalition"'s (1 if any member at war that day has it), or the
+    "share" of the members at war that day that have it.
+    """
     held = war.dated("aims", lambda row: float(getattr(row, kind)))
+    if whose != "own":
+        held = _of_coalition(war, held, whose)
     if dated == "entry":
         for i, spells in enumerate(war.spells):
             for spell in spells:
@@ -51,33 +58,12 @@ def aim(history: History, war: War, *, kind: str, dated: str) -> Floats:
     return held
 
 
-def exits(history: History, war: War, *, where: str, **unclear: str) -> Floats:
-    """1 on the last day of spells whose facts satisfy an expression, shape (M, T).
-
-    ``where`` is an expression over the columns of ``exits.csv``; ``unclear_partners_wish="no"`` and
-    the like say how to read "unclear" in a column.
-    """
-    counted = history.once(("exits", where, tuple(sorted(unclear.items()))), lambda: _counted(history, where, unclear))
-    result = np.zeros(war.shape)
-    for i, (side, ccode) in enumerate(war.members):
-        for spell in war.spells[i]:
-            if (war.warnum, side, ccode, spell.number) in counted:
-                result[i, spell.last] = 1.0
-    return result
-
-
-def _counted(history: History, where: str, unclear: dict[str, str]) -> frozenset[tuple[int, int, int, int]]:
-    """Return the spells, as (war, side, state, spell), whose exit satisfies the expression."""
-    table = read_exits(history.exits, unclear)
-    chosen = table[Expression(where, "exits > where").evaluate(table)]
-    keys = chosen[["warnum", "side", "ccode", "spell"]].itertuples(index=False)
-    return frozenset((int(a), int(b), int(c), int(d)) for a, b, c, d in keys)
-
-
-def read_exits(table: pd.DataFrame, unclear: dict[str, str]) -> pd.DataFrame:
-    """Return the exits with "unclear" read as the rule says (given as ``unclear_COLUMN``)."""
-    table = table.copy()
-    for key, reading in unclear.items():
-        column = key.removeprefix("unclear_")
-        table[column] = table[column].where(table[column] != "unclear", reading)
-    return table
+def _of_coalition(war: War, held: Floats, whose: str) -> Floats:
+    result = np.full(war.shape, np.nan)
+    for side in (1, 2):
+        own = war.side == side
+        known = ~np.isnan(held[own])
+        having, members = np.nansum(held[own], axis=0), known.sum(axis=0)
+        share = np.divide(having, members, out=np.full(len(war.days), np.nan), where=members > 0)
+        result[own] = share if whose == "share" else np.where(members > 0, having > 0, np.nan)
+    return np.where(war.at_war, result, np.nan)

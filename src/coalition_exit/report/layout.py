@@ -187,14 +187,20 @@ def _said(by_model: dict[str, tuple[str, ...]]) -> list[str]:
 
 
 def _ties(model: ModelSpec) -> list[str]:
-    return [f"{_TIES[model.ties]} ties"] if model.is_cox else []
+    return [f"{_TIES[model.ties]} ties"] if model.ties else []
 
 
 def _kind(spec: Spec, model: ModelSpec) -> str:
     if model.is_cox:
         per_day = " per day" if isinstance(spec.data, str) else ""
         strata = f", stratified by {', '.join(model.strata)}" if model.strata else ""
-        return f"Cox models of the hazard{per_day}{strata}; coefficients, not hazard ratios"
+        kind = "" if model.cause is None else f" of exits of kind {model.cause}, others censored"
+        return f"Cox models of the hazard{per_day}{kind}{strata}; coefficients, not hazard ratios"
+    if model.estimator == "fine_gray":
+        return (
+            f"Fine-Gray models of the subdistribution hazard of exits of kind {model.cause}, other exits competing; "
+            "coefficients, not hazard ratios"
+        )
     link = _LINKS[model.estimator]
     if model.discrete is None:
         return f"{link[0].upper()}{link[1:]} models of {model.outcome}; coefficients"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from coalition_exit.errors import DataError, FitError
 from coalition_exit.runner.sources import Rows, Source
 from coalition_exit.specs.models import ModelSpec
+from coalition_exit.survival.competing.finegray import FineGray
 from coalition_exit.survival.cox.cox import CoxPH
 from coalition_exit.survival.discrete.discrete import DiscreteHazard
 from coalition_exit.survival.discrete.glm import BinaryRegression
@@ -66,7 +67,7 @@ def _count(model: ModelSpec, rows: Rows) -> dict[str, int | None]:
     return {
         "n_obs": len(used),
         "n_subject": int(used[rows.id].nunique()) if rows.id is not None else len(used),
-        "n_event": int((used[rows.event] == 1).sum()),
+        "n_event": int((used[rows.event] == (model.cause if model.estimator == "fine_gray" else 1)).sum()),
         "n_cluster": int(used[model.errors.by].nunique()) if clustered else None,
     }
 
@@ -86,6 +87,8 @@ def estimate(model: ModelSpec, rows: Rows) -> Fit:
     if model.is_cox:
         cox = CoxPH(ties=model.ties, correction=correction)
         return cox.fit(formula, rows.frame, id=rows.id, cluster=cluster)
+    if model.estimator == "fine_gray":
+        return _fine_gray(model, rows, cluster)
     if model.discrete is None:
         binary = BinaryRegression(link=model.estimator, correction=correction)
         return binary.fit(formula, rows.frame, cluster=cluster)
@@ -95,3 +98,12 @@ def estimate(model: ModelSpec, rows: Rows) -> Fit:
         df=options.df, divisor=options.divisor, correction=correction,
     )  # fmt: skip
     return hazard.fit(formula, rows.frame, id=rows.id, cluster=cluster)
+
+
+def _fine_gray(model: ModelSpec, rows: Rows, cluster: str | None) -> Fit:
+    """Fit the hazard of the subdistribution of one kind of exit; other kinds compete and do not censor."""
+    event = "_exit"
+    frame = rows.frame.assign(**{event: (rows.frame[rows.event] > 0).astype(int)})
+    response = rows.response.replace(f", {rows.event})", f", {event})")
+    estimator = FineGray(cause=model.cause, ties=model.ties, correction=model.errors.correction)
+    return estimator.fit(f"{response} ~ {model.formula}", frame, cause=rows.event, id=rows.id, cluster=cluster)

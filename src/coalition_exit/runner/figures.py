@@ -222,14 +222,13 @@ def _with_window(model: ModelSpec, vary: str, window: int) -> tuple[ModelSpec, s
     """Return the model with another window, and the variable that has it."""
     from coalition_exit.coding.rules import load_rules
 
-    stem = vary.rstrip("0123456789")
-    named = f"{stem}{window}"
-    if vary in model.choices or load_rules().default_for(named) is None:
-        choice = model.choices.get(vary, {})
-        changed: dict[str, Any] = {"rule": choice} if isinstance(choice, str) else dict(choice)
-        return dataclasses.replace(model, choices={**model.choices, vary: changed | {"window": window}}), vary
+    named = f"{vary.rstrip('0123456789')}{window}"
     rule = load_rules().default_for(named)
-    assert rule is not None
+    if vary in model.choices or rule is None:
+        # Beyond the windows that have names, or under a rule of the file's choice, the window is a parameter.
+        changed = model.coding[vary].with_parameters({"window": window}, vary)
+        choices = {**model.choices, vary: {"window": window}}
+        return dataclasses.replace(model, coding={**model.coding, vary: changed}, choices=choices), vary
     coding = {name: kept for name, kept in model.coding.items() if name != vary} | {named: rule}
     covariates = tuple(named if name == vary else name for name in model.covariates)
     return dataclasses.replace(model, covariates=covariates, coding=coding), named

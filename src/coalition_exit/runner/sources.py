@@ -16,7 +16,7 @@ from coalition_exit.archive.read import ArchiveFile, Missing, missing_variables,
 from coalition_exit.archive.stata import ID, TIME, declare, estimation_rows, left_out
 from coalition_exit.coding.expressions import Expression
 from coalition_exit.errors import DataError, FitError, nearest, one_of, shown
-from coalition_exit.panel.build import KEYS, build_panel
+from coalition_exit.panel.build import KEYS, SUBJECTS, build_panel, resolve_rules
 from coalition_exit.record.loading import Record, load_record, record_folder
 from coalition_exit.specs.exhibits import Exhibit
 from coalition_exit.specs.loading import Spec, TableData
@@ -98,7 +98,7 @@ class RecordSource:
     """The panel that the coding rules make of a record."""
 
     record: Record
-    _panels: list[tuple[str, pd.DataFrame]] = field(default_factory=list, repr=False)
+    _panels: list[tuple[dict[str, Any], pd.DataFrame]] = field(default_factory=list, repr=False)
 
     @property
     def name(self) -> str:
@@ -114,24 +114,29 @@ class RecordSource:
         return f"{whose} ({self.record.status}), SHA-256 {self.sha256[:12]}"
 
     def rows(self, model: ModelSpec) -> Rows:
-        panel = self.frame([name for name in model.variables if name in model.coding], model.choices)
+        panel = self.frame([name for name in model.variables if name in model.coding], model.coding)
         outcome = model.failure or model.outcome
+        panel = _one_kind(panel, model, outcome)
         if model.censor:
             panel = panel.assign(**{outcome: panel[outcome].mask(_any(panel, model.censor), 0)})
-        used, n_dropped = _complete(panel, model, ("idvar", "start", "stop"))
+        # Under some rules a state leaves the risk set before its spell ends: its outcome is then missing.
+        gone = panel[outcome].isna()
+        notes = (f"{gone.sum():,} rows no longer at risk under {model.coding[outcome].name}",) if gone.any() else ()
+        used, n_dropped = _complete(panel.loc[~gone] if notes else panel, model, ("idvar", "start", "stop"))
         response = f"Surv(start, stop, {model.failure})" if model.failure else model.outcome
-        return Rows(used, response, outcome, "idvar", n_dropped)
+        return Rows(used, response, outcome, "idvar", n_dropped, notes)
 
     def frame(self, variables: Sequence[str], coding: Mapping[str, Any] | None = None) -> pd.DataFrame:
         variables = [name for name in variables if name not in KEYS]
-        rules = repr(sorted((coding or {}).items(), key=repr))
-        for panel_rules, panel in reversed(self._panels):
-            if panel_rules == rules and set(variables) <= set(panel.columns):
+        rules = resolve_rules(variables, coding)
+        wanted = {name: rule.identity for name, rule in rules.items() if name in (SUBJECTS, *variables)}
+        for made, panel in reversed(self._panels):
+            if wanted.items() <= made.items():
                 return panel
-        panel = build_panel(self.record, variables=variables, coding=coding)
+        panel = build_panel(self.record, variables=variables, coding=rules)
         # The oldest goes; neighbouring models of a table share a panel more often than distant ones.
         del self._panels[: max(0, len(self._panels) - 3)]
-        self._panels.append((rules, panel))
+        self._panels.append((wanted, panel))
         return panel
 
     def name_group(self, by: str, code: Any) -> str:
@@ -148,6 +153,13 @@ class RecordSource:
 def _look_up(table: pd.DataFrame, key: str, value: int, column: str) -> str:
     found = table.loc[table[key].astype(int) == value, column]
     return str(found.iloc[0]) if len(found) else ""
+
+
+def _one_kind(frame: pd.DataFrame, model: ModelSpec, outcome: str) -> pd.DataFrame:
+    """Make an event of one kind of exit; for competing exits keep all kinds."""
+    if model.cause is None or model.estimator == "fine_gray":
+        return frame
+    return frame.assign(**{outcome: (frame[outcome] == model.cause).where(frame[outcome].notna()).astype(float)})
 
 
 def _complete(frame: pd.DataFrame, model: ModelSpec, timing: Sequence[str]) -> tuple[pd.DataFrame, int]:
@@ -250,7 +262,8 @@ class TableSource:
         return f"{said}{self.name} ({self.file.format}, {len(self.file.frame):,} rows), SHA-256 {self.sha256[:12]}"
 
     def rows(self, model: ModelSpec) -> Rows:
-        frame, outcome = self.file.frame, model.failure or model.outcome
+        outcome = model.failure or model.outcome
+        frame = _one_kind(self.file.frame, model, outcome)
         if model.censor:
             frame = frame.assign(**{outcome: frame[outcome].mask(_any(frame, model.censor), 0)})
         data = self.data

@@ -8,6 +8,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from coalition_exit.errors import SpecError, nearest, one_of, shown
+from coalition_exit.specs.robustness_blocks import Compensation, Influence, Uncertainty
 from coalition_exit.specs.schema import (
     KEY_PATTERN,
     NAME_PATTERN,
@@ -16,6 +17,7 @@ from coalition_exit.specs.schema import (
     Layout,
     ModelDefaults,
     ModelEntry,
+    Objection,
     OwnData,
     SpecFile,
 )
@@ -46,6 +48,10 @@ _LEVELS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("errors", Errors),
     ("discrete", Discrete),
     ("data", OwnData),
+    ("objection", Objection),
+    ("compensation", Compensation),
+    ("uncertainty", Uncertainty),
+    ("influence", Influence),
 )
 
 
@@ -88,10 +94,8 @@ def _path(content: Any, loc: Sequence[str | int], kind: str) -> Path_:
 
 def _unknown_key(file: YamlFile, path: Path_, root: type[BaseModel]) -> SpecError:
     key, valid = str(path[-1]), _fields_at(path[:-1], root)
-    hint = nearest(key, valid)
-    if not hint:
-        levels = [level for level, model in _LEVELS if key in model.model_fields]
-        hint = f"It belongs under {levels[0]}" if levels else ""
+    levels = [level for level, model in _LEVELS if key in model.model_fields]
+    hint = f"It belongs under {levels[0]}" if levels else nearest(key, valid)
     return SpecError(file.place(path), one_of(valid, 40), shown(key), hint)
 
 
@@ -119,7 +123,7 @@ def _describe(value: object) -> str:
     if value is None:
         return "nothing"
     if isinstance(value, dict):
-        return "keys with values"
+        return "keys with values" if value else "none"
     if isinstance(value, list):
         return "a list" if value else "an empty list"
     return shown(value, 60)

@@ -16,6 +16,7 @@ from coalition_exit.specs.complaints import spec_error
 from coalition_exit.specs.loading import Spec, TableData, load_spec, read_data_key, vocabulary_of
 from coalition_exit.specs.models import ModelReader, ModelSpec
 from coalition_exit.specs.schema import (
+    RULES,
     Filter,
     Label,
     ModelDefaults,
@@ -109,6 +110,7 @@ class FigureFile(Strict):
     data: Source = Field(None, description="Data source; auto by default, as in a table")
     plot: FigureKind = Field(description="What is shown")
     labels: dict[Name, Label] | None = Field(None, description="Names of variables in the figure")
+    rules: dict[Name, dict[str, Any]] | None = Field(None, description=RULES)
     note: Text | None = Field(None, description="A sentence added to the note")
 
 
@@ -133,6 +135,7 @@ class CrosstabFile(Strict):
     rows: Margin = Field(description="What divides the rows of the table")
     columns: Margin = Field(description="What divides its columns")
     coding: dict[str, Any] | None = Field(None, description="Coding rules that depart from the article's")
+    rules: dict[Name, dict[str, Any]] | None = Field(None, description=RULES)
     note: Text | None = Field(None, description="A sentence added to the note")
 
 

@@ -9,10 +9,20 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from coalition_exit.coding.rules import load_rules
+from coalition_exit.specs.choices import ChoiceFile
 from coalition_exit.specs.exhibits import CrosstabFile, FigureFile
-from coalition_exit.specs.schema import NAME_PATTERN, SpecFile
+from coalition_exit.specs.schema import NAME_PATTERN
 
-_PARTS = ("ModelDefaults", "ModelEntry")
+_PARTS = ("ModelDefaults", "ModelEntry", "Patch")
+_RULE = {
+    key: {"type": "string", "description": text}
+    for key, text in {
+        "based_on": "Rule that this one starts from", "variable": "Variable it codes", "label": "Name in tables",
+        "meaning": "What its values say", "rationale": "Why one would code so", "citation": "Who does",
+        "where": "Exits that count, in place of the other rule's", "only_if": "Exits that count must also fulfil this",
+        "not_if": "Exits that do not count", "also_if": "Exits that count besides",
+    }.items()
+}  # fmt: skip
 # The key that tells a figure or a cross-tabulation from a table.
 _KINDS = {"figure": FigureFile, "crosstab": CrosstabFile}
 
@@ -23,7 +33,7 @@ def json_schema() -> dict[str, Any]:
     Variables and rules that ship are offered by name; others are allowed, since the trends' windows
     and a file's own variables are too many to list. `load_spec` checks them all.
     """
-    models = {"table": SpecFile, **_KINDS}
+    models = {"table": ChoiceFile, **_KINDS}
     schema = _without_noise(_together(models))
     book = load_rules()
     name = {"type": "string", "minLength": 1, "maxLength": 80}
@@ -37,7 +47,13 @@ def json_schema() -> dict[str, Any]:
             fields[list_of_names]["anyOf"][0]["items"] = {"$ref": "#/$defs/Variable"}
     definitions = schema.pop("$defs") | {"RuleChoice": choice, "Variable": variable}
     # A condition on the key gives better messages in an editor than a list of alternatives.
-    kinds: dict[str, Any] = {"$ref": "#/$defs/SpecFile"}
+    # Most specifications have no choices: the key is not required.
+    table = definitions["ChoiceFile"]
+    table["required"] = [key for key in table["required"] if key != "choices"]
+    rule = {"type": "object", "required": ["based_on"], "properties": _RULE}
+    for model in ("ChoiceFile", *(kind.__name__ for kind in _KINDS.values())):
+        definitions[model]["properties"]["rules"]["anyOf"][0]["additionalProperties"] = rule
+    kinds: dict[str, Any] = {"$ref": "#/$defs/ChoiceFile"}
     for key, model in _KINDS.items():
         kinds = {"if": {"required": [key]}, "then": {"$ref": f"#/$defs/{model.__name__}"}, "else": kinds}
     head = {
@@ -65,8 +81,10 @@ def _offer_rules(schema: dict[str, Any], rules: list[str], variables: list[str])
         coding["properties"] = dict.fromkeys(variables, reference)
         coding["patternProperties"] = {NAME_PATTERN: reference}
         coding["additionalProperties"] = False
-    choice["anyOf"][0] = {"enum": rules}
-    choice["anyOf"][1]["properties"] = {"rule": {"enum": rules}}
+    # A rule may also be one of the file's own.
+    named = {"anyOf": [{"enum": rules}, {"type": "string", "pattern": NAME_PATTERN}]}
+    choice["anyOf"][0] = named
+    choice["anyOf"][1]["properties"] = {"rule": named}
     return choice
 
 

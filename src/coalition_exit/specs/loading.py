@@ -10,10 +10,14 @@ from types import MappingProxyType
 
 from pydantic import ValidationError
 
+from coalition_exit.coding.rules import RuleBook, load_rules
+from coalition_exit.coding.user_rules import load_user_rules
 from coalition_exit.errors import SpecError, nearest, one_of, shown
+from coalition_exit.specs.blocks import check_blocks
 from coalition_exit.specs.complaints import spec_error
 from coalition_exit.specs.models import CONSTANT, ModelReader, ModelSpec, choices_of, places_of
-from coalition_exit.specs.schema import Layout, ModelDefaults, ModelEntry, OwnData, SpecFile
+from coalition_exit.specs.robustness_blocks import Compensation, Influence, Uncertainty
+from coalition_exit.specs.schema import Layout, ModelDefaults, ModelEntry, Objection, OwnData, SpecFile
 from coalition_exit.specs.vocabulary import CodedVariables, FileColumns, Vocabulary, own_file
 from coalition_exit.specs.yaml_file import Path_, YamlFile, parse_yaml, read_yaml
 
@@ -74,6 +78,11 @@ class Spec:
     diagnostics: bool
     path: str
     sha256: str
+    has_choices: bool = False
+    objection: Objection | None = None
+    compensation: Compensation | None = None
+    uncertainty: Uncertainty | None = None
+    influence: Influence | None = None
 
     def label_of(self, term: str) -> str:
         """Return the label of a term: the file's, else its rule's, else its name."""
@@ -133,6 +142,7 @@ def load_spec(source: str | Path | bytes, name: str = "specification") -> Spec:
     _check_names(file, ("layout", "omit_from_figure"), layout.omit_from_figure or [], present)
     _check_names(file, ("labels",), list(parsed.labels or {}), present)
     _check_once(file, ("layout", "stats"), layout.stats or [])
+    check_blocks(file, parsed, models, isinstance(data, TableData))
     return Spec(
         table=parsed.table,
         title=parsed.title,
@@ -147,6 +157,11 @@ def load_spec(source: str | Path | bytes, name: str = "specification") -> Spec:
         diagnostics=layout.diagnostics,
         path=file.name,
         sha256=file.sha256,
+        has_choices=parsed.choices is not None,
+        objection=parsed.objection,
+        compensation=parsed.compensation,
+        uncertainty=parsed.uncertainty,
+        influence=parsed.influence,
     )
 
 
@@ -185,11 +200,32 @@ def _given(own: OwnData) -> str:
 def vocabulary_of(
     file: YamlFile, at: Path_, entry: ModelEntry, defaults: ModelDefaults, data: str | TableData
 ) -> Vocabulary:
-    """Return what the names of a model may be, with the data it is for."""
+    """Return what the names of a model may be, with the data it is for and the rules of its file."""
     choices, places = choices_of(entry, defaults), places_of(file, at, entry, defaults)
     if isinstance(data, TableData):
         return FileColumns(own_file(data.path, file.place(("data", "file"))), data.timing, choices, places)
-    return CodedVariables(choices, places)
+    return CodedVariables(choices, places, book_of(file))
+
+
+_books: dict[tuple[str, str], RuleBook] = {}
+
+
+def book_of(file: YamlFile) -> RuleBook:
+    """Return the coding rules that a file can use: those that ship and its own, under ``rules``.
+
+    Raises
+    ------
+    SpecError
+        On a rule of its own that is none.
+    """
+    own = file.content.get("rules") if isinstance(file.content, dict) else None
+    if not isinstance(own, dict) or not own:
+        return load_rules()
+    key = (file.name, file.sha256)
+    if key not in _books:
+        _books.clear()
+        _books[key] = load_rules().with_rules(load_user_rules(own, lambda *path: file.place(("rules", *path))))
+    return _books[key]
 
 
 def _models(file: YamlFile, parsed: SpecFile, data: str | TableData) -> tuple[ModelSpec, ...]:

@@ -43,6 +43,8 @@ class ModelSpec:
         How it is estimated; ``ties`` is "" and ``discrete`` None where they play no part.
     place
         Where it stands in its file.
+    cause
+        Kind of exit that is modelled; None where the failure knows one kind only.
     """
 
     key: str
@@ -61,6 +63,7 @@ class ModelSpec:
     discrete: Discrete | None
     errors: Errors
     place: str
+    cause: int | None = None
 
     @property
     def head(self) -> str:
@@ -99,7 +102,7 @@ class ModelSpec:
     @property
     def has_constant(self) -> bool:
         """Whether an intercept ``_cons`` stands among its terms."""
-        return not self.is_cox
+        return self.estimator in ("logit", "cloglog", "probit")
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -173,6 +176,7 @@ class ModelReader:
             discrete=self._discrete(estimator, outcome),
             errors=errors,
             place=self._place(),
+            cause=self._cause(estimator, failure),
         )
 
     def _chosen(self, name: str) -> Any:
@@ -199,26 +203,43 @@ class ModelReader:
             raise self._refused("outcome", "either 'failure' (a hazard) or 'outcome' (a regression of rows)")
         if outcome is not None:
             place = self.file.place(self._path("outcome"))
-            if estimator == "cox":
+            if estimator in ("cox", "fine_gray"):
                 hint = "Did you mean 'failure'? Or choose estimator: probit, logit or cloglog"
                 raise SpecError(place, "no 'outcome' in a Cox model", shown(outcome), hint)
             self.names.check(outcome, place)
             return "", outcome
         if failure is None:
-            expected = "a key 'failure'" if estimator == "cox" else "a key 'failure' or 'outcome'"
+            expected = "a key 'failure'" if estimator in ("cox", "fine_gray") else "a key 'failure' or 'outcome'"
             raise SpecError(self._place(), expected, "none, neither here nor in defaults")
         self.names.check_failure(failure, self.file.place(self._path("failure")))
         return failure, ""
 
     def _ties(self, estimator: str) -> str:
-        if estimator == "cox":
-            return self._chosen("ties") or "breslow"
+        ties = self._chosen("ties")
+        if estimator == "cox" or (estimator == "fine_gray" and ties in (None, "breslow", "efron")):
+            return ties or "breslow"
+        if estimator == "fine_gray":
+            raise self._refused("ties", "breslow or efron with fine_gray")
         if self.entry.ties is not None:
             raise self._refused("ties", "'ties' in a Cox model alone")
         return ""
 
+    def _cause(self, estimator: str, failure: str) -> int | None:
+        """Return the kind of exit; kinds are told apart by exit_cause, or by a column of a file of one's own."""
+        kinds = bool(failure) and self.names.has_kinds(failure)
+        cause = self._chosen("cause")
+        if estimator == "fine_gray" and not kinds:
+            place = self.file.place(self._path("failure"))
+            hint = "In the record that is exit_cause"
+            raise SpecError(place, "an outcome that tells kinds of exit apart", shown(failure), hint)
+        if cause is not None and not kinds:
+            if self.entry.cause is not None:
+                raise self._refused("cause", "'cause' with an outcome that tells kinds of exit apart (exit_cause)")
+            return None
+        return (cause or 1) if kinds else None
+
     def _discrete(self, estimator: str, outcome: str) -> Discrete | None:
-        if estimator != "cox" and not outcome:
+        if estimator in ("logit", "cloglog", "probit") and not outcome:
             return self._chosen("discrete") or Discrete()
         if self.entry.discrete is not None:
             raise self._refused("discrete", "'discrete' with a failure and the estimator logit, cloglog or probit")
@@ -251,7 +272,7 @@ class ModelReader:
 
     def _strata(self, estimator: str, covariates: Sequence[str], failure: str) -> list[str]:
         strata = self._chosen("strata") or []
-        if strata and estimator != "cox":
+        if strata and estimator not in ("cox", "fine_gray"):
             raise self._refused("strata", "'strata' in a Cox model alone")
         for n, name in enumerate(strata):
             place = self.file.place(self._path("strata", n))

@@ -99,6 +99,9 @@ class Pattern(_Strict):
 class Compensation(_Strict):
     """Side payments that keep exits from happening."""
 
+    model: Key | None = Field(
+        None, description="Key of the model; by default the objection's reference, else the first Cox model"
+    )
     front: Name = Field("foverlap", description="The covariate for fronts")
     trend: Name = Field("ctrend60", description="The covariate for the battlefield trend")
     bad_times: BadTimes = Field(default_factory=lambda: BadTimes.model_validate({}))
@@ -192,7 +195,12 @@ class Uncertainty(_Strict):
 class Influence(_Strict):
     """Which coalitions, wars and single exits carry the finding."""
 
-    term: Name | None = Field(None, description="The coefficient in question; by default the first covariate")
+    model: Key | None = Field(
+        None, description="Key of the model; by default the objection's reference, else the first Cox model"
+    )
+    term: Name | None = Field(
+        None, description="The coefficient in question; by default the objection's focus, else the first covariate"
+    )
     readings: list[Reading] = Field(
         default_factory=lambda: list(READINGS), min_length=1, description="What overturned means"
     )

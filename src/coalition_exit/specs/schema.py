@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
+from coalition_exit.specs.robustness_blocks import Compensation, Influence, Uncertainty
 
 KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -43,6 +44,7 @@ Text = Annotated[
 Filter = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 Parameter = bool | int | float | str
 RuleChoice = str | dict[str, Parameter]
+Expected = Literal["negative", "positive", "either"]
 Statistic = Literal["n_obs", "n_subject", "n_event", "n_cluster", "loglik"]
 
 
@@ -63,7 +65,7 @@ class Errors(Strict):
     correction: Literal["stata", "none"] = Field("stata", description="stata = G/(G-1); none = R's convention")
 
 
-Estimator = Literal["cox", "logit", "cloglog", "probit"]
+Estimator = Literal["cox", "fine_gray", "logit", "cloglog", "probit"]
 Ties = Literal["breslow", "efron", "exact"]
 Period = Literal["day", "week", "month", "year"]
 Duration = Literal["constant", "linear", "log", "cubic", "ns", "rcs", "dummies"]
@@ -103,7 +105,12 @@ class ModelDefaults(Strict):
         None, description="Coding rules that depart from the article's: variable -> rule name or parameters"
     )
     estimator: Estimator | None = Field(
-        None, description="cox (the default); with a failure, logit, cloglog and probit are discrete-time hazards"
+        None,
+        description="cox (the default), fine_gray (competing exits); with a failure, logit, cloglog and probit are "
+        "discrete-time hazards",
+    )
+    cause: Annotated[int, Field(ge=1, le=99)] | None = Field(
+        None, description="Kind of exit that is modelled, where the failure tells kinds apart (exit_cause); 1 by default"
     )
     ties: Ties | None = Field(None, description="Tied events in a Cox model; breslow (Stata's) by default")
     strata: list[Name] | None = Field(None, description="Variables that divide a Cox model into strata")
@@ -132,6 +139,9 @@ class Layout(Strict):
     diagnostics: bool = Field(True, description="Whether a table of diagnostics is made for the Cox models")
 
 
+RULES = "Coding rules of this file: name -> based_on, what changes (where, only_if, parameters), label, rationale"
+
+
 class OwnData(Strict):
     """A data file of one's own: one row an episode (start, stop], or one row a subject."""
 
@@ -141,6 +151,19 @@ class OwnData(Strict):
     stop: Name | None = Field(None, description="Column with the end of the episode")
     time: Name | None = Field(None, description="Column with the duration, in place of start and stop")
     note: Text | None = Field(None, description="What the data are, for the tables' notes")
+
+
+class Objection(Strict):
+    """An objection that the file answers: the other models are held against one, and each gets a verdict."""
+
+    who: Label = Field(description="Whose objection it is")
+    claim: Text = Field(description="What it says, in a sentence")
+    changes: Text = Field(description="What is coded otherwise, in a sentence")
+    reference: Key = Field(description="Key of the model that the others are held against")
+    focus: dict[Name, Expected] = Field(
+        min_length=1, description="Covariates in question -> the sign expected: negative, positive or either"
+    )
+    limits: Text | None = Field(None, description="What about it these data cannot answer")
 
 
 class SpecFile(Strict):
@@ -156,3 +179,9 @@ class SpecFile(Strict):
     models: list[ModelEntry] = Field(min_length=1, description="The models, one a column")
     labels: dict[Name, Label] | None = Field(None, description="Names of variables in tables and figures")
     layout: Layout | None = Field(None, description="Order of rows, statistics, note")
+    rules: dict[Coded, dict[str, Any]] | None = Field(None, description=RULES)
+    choices: dict[str, Any] | None = Field(None, description="Decisions and options: a multiverse of the first model")
+    objection: Objection | None = Field(None, description="The objection that the models answer, for a verdict")
+    compensation: Compensation | None = Field(None, description="What if side payments kept some exits from happening")
+    uncertainty: Uncertainty | None = Field(None, description="What if contested facts were drawn, not taken as coded")
+    influence: Influence | None = Field(None, description="Which coalitions, wars and single exits carry a finding")

@@ -36,6 +36,9 @@ class Vocabulary(Protocol):
     def check_failure(self, name: str, place: str) -> None:
         """Refuse a name that is no outcome of a hazard model."""
 
+    def has_kinds(self, failure: str) -> bool:
+        """Say whether an outcome may tell kinds of exit apart."""
+
     def kinds(self, names: Iterable[str]) -> dict[str, Kind]:
         """Say what the columns of a comparison hold."""
 
@@ -74,18 +77,21 @@ class CodedVariables:
         if name in NOT_COVARIATES:
             raise SpecError(place, "a variable, not a key of the panel", shown(name))
         self._check_among(name, place, [key for key in KEYS if key not in NOT_COVARIATES])
-        if name not in KEYS and self.rule(name).method == "exits":
+        if name not in KEYS and self.rule(name).role == "outcome":
             raise SpecError(self.places.get(name, place), "a covariate", f"the outcome {shown(name)}")
 
     def check_failure(self, name: str, place: str) -> None:
         known = name in self.choices or self.book.default_for(name) is not None
         rule = self.rule(name) if known else None
-        if rule is not None and rule.method == "exits":
+        if rule is not None and rule.role == "outcome":
             return
         if rule is not None and name in self.choices:
             raise SpecError(self.places[name], "a rule that codes an outcome", shown(rule.name))
-        outcomes = [name for name, rule in resolve_rules(default_variables()).items() if rule.method == "exits"]
+        outcomes = [v for v in (*default_variables(), *self.book.further) if self.rule(v).role == "outcome"]
         raise SpecError(place, one_of(outcomes), shown(name), nearest(name, outcomes))
+
+    def has_kinds(self, failure: str) -> bool:
+        return self.rule(failure).method == "exit_causes"
 
     def kinds(self, names: Iterable[str]) -> dict[str, Kind]:
         # Every column of the panel is a number.
@@ -98,7 +104,7 @@ class CodedVariables:
     def rule(self, name: str) -> Rule:
         """Return the rule that codes a variable in this model."""
         if name not in self.choices:
-            return resolve_rules([name])[name]
+            return resolve_rules([name], book=self.book)[name]
         place = self.places[name]
         if name in KEYS:
             raise SpecError(place, "a variable that rules code", shown(name))
@@ -143,6 +149,10 @@ class FileColumns:
 
     def check_failure(self, name: str, place: str) -> None:
         self.check_covariate(name, place)
+
+    def has_kinds(self, failure: str) -> bool:
+        column = self.file.frame[failure].dropna()
+        return self._kind(failure) == NUMBER and bool((column > 1).any())
 
     def kinds(self, names: Iterable[str]) -> dict[str, Kind]:
         return {name: self._kind(name) for name in names}
