@@ -10,6 +10,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from coalition_exit.commands import Outcome
+    from coalition_exit.commands.multiverse import Options
     from coalition_exit.report.audit_cells import PrintedCell
     from coalition_exit.specs.exhibits import Exhibit
 
@@ -68,6 +70,10 @@ def _run_options(command: Any) -> Any:
             "--compare", type=_OUT, default=None, metavar="FILE",
             help="Hold the results cell by cell against the printed numbers in such a file.",
         ),
+        click.option(
+            "--jobs", type=click.IntRange(1), default=1, show_default=True, metavar="N",
+            help="Processes for draws and simulations; no number depends on it.",
+        ),
         click.option("--out", type=_OUT, default=Path("output"), show_default=True, help="Folder for the results."),
         click.option("--data", default="auto", show_default=True, help=_SOURCES),
     ):  # fmt: skip
@@ -77,33 +83,86 @@ def _run_options(command: Any) -> Any:
 
 @cli.command()
 @_run_options
-def replicate(data: str, out: Path, compare: Path | None, template: Path | None) -> int:
+def replicate(data: str, out: Path, jobs: int, compare: Path | None, template: Path | None) -> int:
     """Reproduce the article's tables, appendix and figures."""
     from coalition_exit.commands import printed_cells, replicate_specs
 
     specs = replicate_specs()
-    return _run(specs, data, out, compare, template, lambda: printed_cells(specs, hazards_in_discrete_time=False))
+    cells = partial(printed_cells, specs, hazards_in_discrete_time=False)
+    return _run(specs, data, out, jobs, compare, template, cells)
 
 
 @cli.command()
 @click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
 @_run_options
-def run(specs: Sequence[str], data: str, out: Path, compare: Path | None, template: Path | None) -> int:
+@click.option("--resume", is_flag=True, help="Go on with a multiverse where an earlier run in the folder stopped.")
+@click.option(
+    "--scheduler", default="", metavar="ADDRESS", help="Run a multiverse on a Dask cluster (tcp://host:8786)."
+)
+@click.option(
+    "--null", type=click.IntRange(0), default=0, metavar="R",
+    help="Test a multiverse as a whole against R curves under the null, e.g. 500.",
+)  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of those curves.")
+def run(
+    specs: Sequence[str], data: str, out: Path, jobs: int, compare: Path | None, template: Path | None,
+    resume: bool, scheduler: str, null: int, seed: int,
+) -> int:  # fmt: skip
     """Run specification files and write tables and figures.
 
     SPEC is the path of a YAML file, a folder of them, or the name of one that ships with the package
-    (article/table1).
+    (article/table1). A specification with choices is run in all their combinations.
     """
     from coalition_exit.commands import printed_cells, user_specs
+    from coalition_exit.commands.multiverse import Options, describe_choices
 
     found = user_specs(specs)
-    return _run(found, data, out, compare, template, lambda: printed_cells(found))
+    explored = [spec for spec in found if getattr(spec, "has_choices", False)]
+    for spec in explored:
+        # Faults in the choices are found before anything is run.
+        describe_choices(spec)  # type: ignore[arg-type]
+    code = _run(found, data, out, jobs, compare, template, lambda: printed_cells(found))
+    if template is None:
+        for spec in explored:
+            code = max(code, _explore(spec, data, out, Options(jobs, resume, scheduler, null, seed)))
+    return code
+
+
+def _explore(spec: Any, data: str, out: Path, options: Options) -> int:
+    """Run a multiverse with a bar that shows rate and time left."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from coalition_exit.commands.multiverse import explore
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        fits = bar.add_task(f"Specs of {spec.table}", total=None, rate="")
+        nulls = bar.add_task("Curves under the null", total=None, rate="", visible=options.null > 0)
+        found = explore(
+            spec, data, out, options,
+            lambda p: bar.update(fits, completed=p.done, total=p.total, rate=f"{p.rate:,.0f} a second"),
+            lambda done, total: bar.update(nulls, completed=done, total=total),
+        )  # fmt: skip
+    _say(f"\n{found.text}\n")
+    if found.run.failed:
+        _say(
+            f"{found.run.failed:,} of {found.run.specs:,} specs have no estimate; each is a row with its reason",
+            sys.stderr,
+        )
+    _say(f"Written to {found.page.parent}: open {found.page} in a browser.")
+    return found.exit_code
 
 
 def _run(
     specs: Sequence[Exhibit],
     data: str,
     out: Path,
+    jobs: int,
     compare: Path | None,
     template: Path | None,
     cells: Callable[[], list[PrintedCell]],
@@ -128,13 +187,24 @@ def _run(
         task = bar.add_task("", total=count_steps(specs))
         advance: Callable[[str], None] = lambda _: bar.advance(task)  # noqa: E731
         if compare is None:
-            outcome = run_specs(specs, data, out, command, advance)
+            outcome = run_specs(specs, data, out, command, advance, jobs)
         else:
-            outcome, found = run_and_compare(specs, cells(), compare, data, out, command, advance)
+            outcome, found = run_and_compare(specs, cells(), compare, data, out, command, advance, jobs)
     _print_outcome(outcome)
     if found is not None:
         _say(summary(found, _terminal_width()))
     return outcome.exit_code
+
+
+def _print_verdicts(outcome: Outcome) -> None:
+    """Show the verdict on an objection; of several objections a line each."""
+    from coalition_exit.report.grid import to_text
+    from coalition_exit.report.plain import wrap
+
+    if len(outcome.verdicts) == 1:
+        _say(to_text(outcome.verdicts[0], _terminal_width()))
+    for text in outcome.summaries:
+        _say(wrap(text, _terminal_width() or _WIDTH, "    "))
 
 
 def _print_outcome(outcome: Outcome) -> None:
@@ -143,7 +213,9 @@ def _print_outcome(outcome: Outcome) -> None:
     shown = outcome.tables[:_MOST_TABLES] if len(outcome.tables) <= _MOST_TABLES else outcome.tables[:2]
     for table in shown:
         _say(to_text(table, _terminal_width()))
+    _print_verdicts(outcome)
     others = [*(table.table for table in outcome.tables[len(shown) :]), *(grid.key for grid in outcome.grids)]
+    others += [grid.key for grid in outcome.verdicts] if len(outcome.verdicts) > 1 else []
     if others:
         _say(f"Further tables, in {outcome.out / 'tables'}: {', '.join(others)}")
     if outcome.figures:
@@ -164,9 +236,12 @@ def _print_outcome(outcome: Outcome) -> None:
 def validate(specs: Sequence[str]) -> int:
     """Check specification files without running them."""
     from coalition_exit.commands import summarize_spec, user_specs
+    from coalition_exit.commands.multiverse import describe_choices
 
     for spec in user_specs(specs):
         _say(summarize_spec(spec))
+        if getattr(spec, "has_choices", False):
+            _say(describe_choices(spec))  # type: ignore[arg-type]
     return EXIT_DONE
 
 

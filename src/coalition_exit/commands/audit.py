@@ -54,6 +54,7 @@ def run_and_compare(
     out: Path,
     command: str,
     progress: Progress | None = None,
+    jobs: int = 1,
 ) -> tuple[Outcome, Audit]:
     """Run specifications and hold what they give against printed numbers.
 
@@ -64,7 +65,7 @@ def run_and_compare(
         costs no run.
     """
     typed = read_published(published, cells)
-    outcome = run_specs(specs, data, out, command, progress)
+    outcome = run_specs(specs, data, out, command, progress, jobs)
     estimates, models = read_results(out)
     further: dict[tuple[str, str, str, str], float] = {}
     for one in outcome.crosstabs:

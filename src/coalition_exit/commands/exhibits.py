@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from coalition_exit.commands.robustness import Robustness, as_parts, robustness_steps, run_blocks, seeds_of
 from coalition_exit.errors import EXIT_DONE, EXIT_MODEL_FAILED, SpecError, nearest, one_of, shown
 from coalition_exit.provenance import versions
 from coalition_exit.report.grid import Grid
@@ -24,11 +25,13 @@ from coalition_exit.report.output import (
     check_folder,
     write_output,
 )  # fmt: skip
+from coalition_exit.report.robustness_output import RobustnessSource
 from coalition_exit.runner import ESTIMATE_COLUMNS, MODEL_COLUMNS, RunResult, Sources, run_on
 from coalition_exit.runner.crosstabs import CrosstabResult, run_crosstab
 from coalition_exit.runner.diagnostics import DIAGNOSTIC_COLUMNS, diagnose
 from coalition_exit.runner.figures import FigureResult, run_figure
 from coalition_exit.runner.sources import ArchiveSource, RecordSource, Source
+from coalition_exit.runner.verdicts import EXIT_COLUMNS, VERDICT_COLUMNS, as_verdicts, summarize, verdicts
 from coalition_exit.specs.exhibits import Crosstab, Exhibit, Figure, load_exhibit
 from coalition_exit.specs.loading import Spec, article_specs, library_folder
 
@@ -59,6 +62,10 @@ class Outcome:
         Cross-tabulations as counted.
     reconstructed
         Whether some exhibit shows a reconstructed record and not the author's data.
+    verdicts
+        Tables of verdicts, one an objection.
+    summaries
+        The verdicts in a line, one an objection.
     """
 
     exit_code: int
@@ -72,6 +79,8 @@ class Outcome:
     hint: str
     crosstabs: tuple[CrosstabResult, ...]
     reconstructed: bool
+    verdicts: tuple[Grid, ...] = ()
+    summaries: tuple[str, ...] = ()
 
 
 def replicate_specs() -> list[Exhibit]:
@@ -113,9 +122,24 @@ def _find_specs(path: str) -> list[Path]:
 
 
 def run_specs(
-    specs: Sequence[Exhibit], data: str, out: Path, command: str, progress: Progress | None = None
+    specs: Sequence[Exhibit], data: str, out: Path, command: str, progress: Progress | None = None, jobs: int = 1
 ) -> Outcome:
     """Run specifications and write the output folder.
+
+    Parameters
+    ----------
+    specs
+        What to run.
+    data
+        The data source, as `coalition_exit.runner.Sources` takes it.
+    out
+        The output folder.
+    command
+        The command line, for ``run.json``.
+    progress
+        Called `count_steps` times.
+    jobs
+        Processes for draws and simulations; no number depends on it.
 
     Raises
     ------
@@ -129,10 +153,12 @@ def run_specs(
     warnings = _check_variables(specs, opened)
     results = [_run(spec, source, progress) for spec, source in zip(specs, opened, strict=True)]
     tables = [result for result in results if isinstance(result, RunResult)]
+    blocks = [run_blocks(result, jobs, progress) for result in tables]
+    seeds = {name: seed for result in tables for name, seed in seeds_of(result.spec).items()}
     run = {
         "command": command,
         "versions": versions(),
-        "seed": None,
+        "seed": seeds or None,
         "data": _describe_data(results),
         "specs": {spec.table: {"file": Path(spec.path).name, "sha256": spec.sha256} for spec in specs},
         "clock": {
@@ -142,21 +168,23 @@ def run_specs(
     }
     estimates = _concat([t.estimates for t in tables], ESTIMATE_COLUMNS)
     models = _concat([t.models for t in tables], MODEL_COLUMNS)
-    extras = _extras(results)
+    extras = _extras(results, blocks)
     written = write_output(out, [TableSource(t.spec, t.full_note) for t in tables], estimates, models, run, extras)
-    failed = tuple(_failures(results))
+    failed = (*_failures(results), *(one for block in blocks for one in block.failed))
     return Outcome(
         exit_code=EXIT_MODEL_FAILED if failed else EXIT_DONE,
         out=out,
         tables=written.tables,
         grids=written.grids,
-        figures=tuple(one.figure.table for one in extras.figures),
+        figures=(*(one.figure.table for one in extras.figures), *written.drawn),
         failed=failed,
         warnings=tuple(warnings),
         notes=tuple(dict.fromkeys(result.note for result in results)),
         hint=_other_source(opened),
         crosstabs=tuple(result for result in results if isinstance(result, CrosstabResult)),
         reconstructed=any(isinstance(source, RecordSource) for source in opened),
+        verdicts=written.verdicts,
+        summaries=_summaries(tables, extras.verdicts),
     )
 
 
@@ -175,8 +203,8 @@ def _run(spec: Exhibit, source: Source, progress: Progress | None) -> Result:
 
 
 def count_steps(specs: Sequence[Exhibit]) -> int:
-    """Return how often a run reports progress: once a model, figure or cross-tabulation."""
-    return sum(len(spec.models) if isinstance(spec, Spec) else 1 for spec in specs)
+    """Return how often a run reports progress: once a model, figure, cross-tabulation, and step of a block."""
+    return sum(len(spec.models) + robustness_steps(spec) if isinstance(spec, Spec) else 1 for spec in specs)
 
 
 def _check_variables(specs: Sequence[Exhibit], opened: Sequence[Source]) -> list[str]:
@@ -204,7 +232,7 @@ def _needs(spec: Exhibit) -> dict[str, Sequence[str]]:
     return {spec.table: spec.variables}
 
 
-def _extras(results: Sequence[Result]) -> Extras:
+def _extras(results: Sequence[Result], blocks: Sequence[Robustness]) -> Extras:
     diagnosed = [diagnose(one) for one in results if isinstance(one, RunResult) and one.spec.diagnostics]
     figures = tuple(
         FigureSource(one.figure, one.data, _figure_note(one), one.reason)
@@ -212,7 +240,39 @@ def _extras(results: Sequence[Result]) -> Extras:
         if isinstance(one, FigureResult)
     )
     crosstabs = tuple(_crosstab_source(one) for one in results if isinstance(one, CrosstabResult))
-    return Extras(_concat(diagnosed, DIAGNOSTIC_COLUMNS), crosstabs, figures)
+    by_table = {block.table: block for block in blocks}
+    judged: list[pd.DataFrame] = []
+    exits: list[pd.DataFrame] = []
+    sources = []
+    for one in results:
+        if isinstance(one, RunResult):
+            block = by_table[one.spec.table]
+            own = _judged(one, block)
+            judged, exits = [*judged, own[0]], [*exits, own[1]]
+            sources.append(RobustnessSource(one.spec, one.full_note, block.frames, block.said))
+    return Extras(
+        _concat(diagnosed, DIAGNOSTIC_COLUMNS), crosstabs, figures, _concat(judged, VERDICT_COLUMNS),
+        _concat(exits, EXIT_COLUMNS), tuple(sources), as_parts(blocks),
+    )  # fmt: skip
+
+
+def _judged(result: RunResult, block: Robustness) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the verdicts on a specification's objection, of its models and of its blocks, and the exits recoded."""
+    own, exits = verdicts(result)
+    who = result.spec.objection.who if result.spec.objection is not None else ""
+    more = as_verdicts([{"table": result.spec.table, "who": who, **row} for row in block.verdicts])
+    parts = [frame for frame in (own, more) if len(frame)]
+    return (pd.concat(parts, ignore_index=True) if parts else own), exits
+
+
+def _summaries(tables: Sequence[RunResult], judged: pd.DataFrame | None) -> tuple[str, ...]:
+    if judged is None:
+        return ()
+    said = []
+    for one in tables:
+        labels = {term: one.spec.label_of(term) for term in one.spec.order}
+        said.append(summarize(judged[judged["table"] == one.spec.table], labels))
+    return tuple(text for text in said if text)
 
 
 def _figure_note(result: FigureResult) -> str:

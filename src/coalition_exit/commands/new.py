@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 import unicodedata
 from importlib import resources
@@ -11,12 +13,18 @@ from coalition_exit.errors import InputError
 from coalition_exit.specs.json_schema import schema_path
 from coalition_exit.specs.schema import RESERVED
 
+# Stands beside the specification and is named without a path, so that both can go to another machine.
+SCHEMA = "coalition-exit.schema.json"
+
 
 def new_spec(name: str) -> Path:
-    """Write a commented specification that runs as it is; an existing file is never touched."""
+    """Write a commented specification that runs as it is; an existing one is never touched.
+
+    The format's JSON Schema is written beside it, for editors that read the line which names it.
+    """
     path = Path(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
     text = resources.files("coalition_exit.specs").joinpath("template.yaml").read_text("utf-8")
-    head = f"# yaml-language-server: $schema={schema_path().as_uri()}\n"
+    head = f"# yaml-language-server: $schema={SCHEMA}\n"
     try:
         with path.open("x", encoding="utf-8", newline="\n") as file:
             file.write(head + text.replace("TABLE_NAME", _table_key(path.stem)))
@@ -25,7 +33,16 @@ def new_spec(name: str) -> Path:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(str(path), "a file that can be written", reason.lower()) from None
+    _write_schema(path.with_name(SCHEMA))
     return path
+
+
+def _write_schema(path: Path) -> None:
+    """Write the schema, or bring one of an earlier version up to date; the specification runs without it."""
+    text = schema_path().read_text("utf-8")
+    with contextlib.suppress(OSError, ValueError):
+        if not path.exists() or json.loads(path.read_text("utf-8")).get("title") == json.loads(text)["title"]:
+            path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _table_key(stem: str) -> str:

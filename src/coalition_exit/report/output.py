@@ -22,7 +22,9 @@ from coalition_exit.report.figures import describe, draw_exhibit
 from coalition_exit.report.grid import Grid
 from coalition_exit.report.grid import render as render_grid
 from coalition_exit.report.layout import TableLayout, lay_out_table
+from coalition_exit.report.robustness_output import RobustnessSource, draw_all, grids_of, write_numbers
 from coalition_exit.report.tables import render_html, to_csv, to_html, to_latex, to_markdown
+from coalition_exit.report.verdicts import verdict_grid
 from coalition_exit.specs.exhibits import Crosstab, Figure
 from coalition_exit.specs.loading import Spec
 
@@ -77,6 +79,10 @@ class Extras:
     diagnostics: pd.DataFrame | None = None
     crosstabs: tuple[CrosstabSource, ...] = ()
     figures: tuple[FigureSource, ...] = ()
+    verdicts: pd.DataFrame | None = None
+    verdict_exits: pd.DataFrame | None = None
+    robustness: tuple[RobustnessSource, ...] = ()
+    parts: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,8 @@ class Written:
 
     tables: tuple[TableLayout, ...]
     grids: tuple[Grid, ...]
+    verdicts: tuple[Grid, ...] = ()
+    drawn: tuple[str, ...] = ()
 
 
 def write_output(
@@ -184,12 +192,22 @@ def _write_all(
         _write_csv(data, folder / "figures" / f"{layout.table}.csv")
         save(draw(data, layout.title, f"Data: {source.note}."), folder / "figures" / layout.table)
         figures[layout.table] = _address(folder / "figures" / f"{layout.table}.svg")
+    verdicts = _write_verdicts(folder, sources, extras)
     grids = _write_grids(folder, sources, extras)
     pictures = [_write_figure(folder / "figures", source) for source in extras.figures]
+    numbers = write_numbers(folder, extras.robustness)
+    taken = [*(one.table for one in layouts), *(grid.key for grid in (*verdicts.values(), *grids))]
+    more = grids_of(extras.robustness, numbers, taken)
+    for grid in (*verdicts.values(), *grids, *more):
+        for suffix in ("md", "tex", "html", "csv"):
+            _write(folder / "tables" / f"{grid.key}.{suffix}", render_grid(grid, suffix))
+    drawn = draw_all(folder / "figures", extras.robustness, numbers, save)
+    pictures += [Picture(d.key, d.title, d.alt, _address(folder / "figures" / f"{d.key}.svg")) for d in drawn]
     page = render_html(
         "table.html",
         tables=layouts,
-        grids=grids,
+        grids=[*more, *grids],
+        verdicts=verdicts,
         title="coalition-exit",
         figures=figures,
         pictures=pictures,
@@ -197,7 +215,23 @@ def _write_all(
     )
     _write(folder / "report.html", page)
     _write(folder / "run.json", json.dumps(run, indent=2, sort_keys=True) + "\n")
-    return Written(tuple(layouts), tuple(grids))
+    keys = tuple(one.key for one in drawn)
+    return Written(tuple(layouts), (*more, *grids), tuple(verdicts.values()), keys)
+
+
+def _write_verdicts(folder: Path, sources: Sequence[TableSource], extras: Extras) -> dict[str, Grid]:
+    """Write the verdicts and return their tables by that of the models; with them what the blocks' parts came to."""
+    if extras.parts is not None and len(extras.parts):
+        _write_csv(extras.parts, folder / "robustness.csv")
+    if extras.verdicts is None or extras.verdict_exits is None or not len(extras.verdicts):
+        return {}
+    read = []
+    for name, frame in (("verdicts", extras.verdicts), ("verdict_exits", extras.verdict_exits)):
+        _write_csv(frame, folder / f"{name}.csv")
+        text = [column for column in frame.columns if not pd.api.types.is_numeric_dtype(frame[column])]
+        read.append(_read_csv(folder / f"{name}.csv", text).fillna(dict.fromkeys(text, "")))
+    made = {source.spec.table: verdict_grid(source.spec, read[0], read[1], source.note) for source in sources}
+    return {table: grid for table, grid in made.items() if grid is not None}
 
 
 def _write_grids(folder: Path, sources: Sequence[TableSource], extras: Extras) -> list[Grid]:
@@ -214,9 +248,6 @@ def _write_grids(folder: Path, sources: Sequence[TableSource], extras: Extras) -
         cells = [one.cells.assign(**one.tests) for one in extras.crosstabs]
         _write_csv(pd.concat(cells, ignore_index=True), folder / "crosstabs.csv")
         grids += [crosstab_grid(one.crosstab, one.cells, one.tests, one.notes) for one in extras.crosstabs]
-    for grid in grids:
-        for suffix in ("md", "tex", "html", "csv"):
-            _write(folder / "tables" / f"{grid.key}.{suffix}", render_grid(grid, suffix))
     return grids
 
 

@@ -135,7 +135,7 @@ def draw_uncertainty(data: pd.DataFrame, labels: Mapping[str, str] | None = None
         ]
         axes.set_yticks(list(at), heads)
         axes.set_ylim(len(data) - 0.5, -0.5)
-        axes.set_xlabel("Coefficient (log hazard ratio); in parentheses the share of the variance that is coding")
+        axes.set_xlabel("Coefficient (log hazard ratio)\nIn parentheses: the share of the variance that is coding")
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=4, frameon=False)
     return figure
 
