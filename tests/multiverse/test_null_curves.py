@@ -28,6 +28,8 @@ ESTIMATORS = """
         cox:
         strata: {strata: [late]}
         logit: {estimator: logit, discrete: {period: month, baseline: linear}}
+        cloglog: {estimator: cloglog, discrete: {period: month, baseline: linear}}
+        probit: {estimator: probit, discrete: {period: month, baseline: linear}}
         exact: {ties: exact}
 """
 
@@ -138,17 +140,32 @@ def test_strata_discrete_time_and_exact_ties() -> None:
     for r, copies in enumerate(COPIES):
         again = copied(FRAME, copies)
         fit = CoxPH().fit("Surv(start, stop, event) ~ x + c1 + strata(late)", again, id="id", cluster="group")
-        logit = DiscreteHazard(link="logit", baseline="linear", period="month").fit(
-            "Surv(start, stop, event) ~ x + c1", again, id="id", cluster="group"
-        )
-        for at, known in ((1, fit), (2, logit)):
+        discrete = [
+            DiscreteHazard(link=link, baseline="linear", period="month").fit(
+                "Surv(start, stop, event) ~ x + c1", again, id="id", cluster="group"
+            )
+            for link in ("logit", "cloglog", "probit")
+        ]
+        for at, known in enumerate([fit, *discrete], 1):
             assert found[at][0][r] == pytest.approx(known.coef["x"], rel=1e-7)
             assert found[at][1][r] == pytest.approx(known.std_error["x"], rel=1e-5)
     curves = null_curves(made, 2, seed=1)
     assert curves.untested == {"not_tested: exact ties know no weights of clusters": 1}
-    assert np.isnan(curves.shift[:, 3]).all()
-    table = made.run(0, 4).to_pandas()
-    np.testing.assert_allclose(curves.error[:3, 0], table["std_error"][:3], rtol=1e-8)
+    assert np.isnan(curves.shift[:, 5]).all()
+    table = made.run(0, 6).to_pandas()
+    np.testing.assert_allclose(curves.error[:5, 0], table["std_error"][:5], rtol=1e-8)
+
+
+def test_compiled_and_plain_refits_in_discrete_time_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = FRAME.assign(c1=(FRAME["group"] == 3) * FRAME["c1"])
+    copies = np.vstack([COPIES, np.eye(25)[:2] * 25])
+    compiled = refits(engine(frame, ESTIMATORS), copies)
+    monkeypatch.setattr("coalition_exit.multiverse.null_binary._COMPILED", ())
+    plain = refits(engine(frame, ESTIMATORS), copies)
+    for at in (2, 3):
+        np.testing.assert_array_equal(compiled[at][2], plain[at][2])
+        np.testing.assert_allclose(compiled[at][0][:4], plain[at][0][:4], rtol=1e-8)
+        np.testing.assert_allclose(compiled[at][1][:4], plain[at][1][:4], rtol=1e-8)
 
 
 def test_one_by_one_and_in_a_group_the_refits_are_the_same() -> None:

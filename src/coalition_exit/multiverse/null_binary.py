@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from coalition_exit.multiverse import backend
 from coalition_exit.multiverse.null_models import MODEL, STATA, BinaryModel
 from coalition_exit.multiverse.null_plain import _alive, _solve
 from coalition_exit.survival.discrete.glm_solver import BinaryData, evaluate
@@ -14,6 +15,8 @@ from coalition_exit.survival.discrete.glm_solver import BinaryData, evaluate
 Floats = NDArray[np.float64]
 _OK, _PART, _NO_EVENTS, _NOT_IDENTIFIED, _NO_MAXIMUM = 0, 1, 2, 3, 4
 _GAIN, _STILL = 1e-10, 1e-3
+# Links that the compiled loops know, in their order.
+_COMPILED = ("logit", "cloglog")
 
 
 def refit_binary(
@@ -21,7 +24,18 @@ def refit_binary(
     status: NDArray[np.int8],
 ) -> None:  # fmt: skip
     """Refit one model in some replicates; what is filled is as in `null_kernel.refit`, with B = 1."""
-    reference = np.diag(model.rows.gram(np.ones(len(model.rows.y)))) * model.rows.y.mean()
+    rows, n = model.rows, len(model.rows.y)
+    reference = np.diag(rows.gram(np.ones(n))) * rows.y.mean()
+    if backend.name() == "numba" and rows.link.name in _COMPILED:
+        from coalition_exit.multiverse.null_kernel_binary import refit
+
+        refit(
+            np.ascontiguousarray(rows.x.T), np.ascontiguousarray(rows.y), _given(rows.weights, n, 1.0),
+            _given(rows.offset, n, 0.0), model.own, model.home, copies, _COMPILED.index(rows.link.name), model.kind,
+            model.focus, model.start, reference, model.error, steps, first, last, coef[:, 0], error[:, 0],
+            status[:, 0],
+        )  # fmt: skip
+        return
     for r in range(first, last):
         weight_of = copies[r, model.home]
         weight = weight_of[model.own]
@@ -31,6 +45,10 @@ def refit_binary(
             status[r] = _NO_EVENTS
             continue
         _one(model, data, own, weight_of, reference, steps, coef[r, 0], error[r, 0], status[r, 0])
+
+
+def _given(values: Floats | None, n: int, otherwise: float) -> Floats:
+    return np.full(n, otherwise) if values is None else np.ascontiguousarray(values)
 
 
 def _part(rows: BinaryData, kept: NDArray[np.bool_], weight: Floats) -> BinaryData:
@@ -74,7 +92,8 @@ def _one(
         v = _solve(at.information, alive, np.eye(len(beta))[place])
         variance = float(v[place])
         if model.kind != MODEL:
-            influence = np.bincount(own, weights=first * (data.x @ v), minlength=len(weight_of))
+            case = 1.0 if data.weights is None else data.weights / weight_of[own]
+            influence = np.bincount(own, weights=case * first * (data.x @ v), minlength=len(weight_of))
             variance = float(weight_of @ influence**2)
             variance *= (total / (total - 1) if total > 1 else np.nan) if model.kind == STATA else 1.0
         if not (arrived or still[f]) or not 0 < variance < np.inf:

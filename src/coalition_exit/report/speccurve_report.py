@@ -22,6 +22,7 @@ from coalition_exit.report.speccurve_tables import (
     decomposition_grid,
     failures_grid,
     joint_grid,
+    joint_text,
     terms_grid,
     vibration_grid,
 )
@@ -126,7 +127,8 @@ def write_multiverse_report(
     grids = tuple(grid for section in sections for grid in section.grids)
     for grid in grids:
         writer.grid(grid)
-    lead = [*summary.text.split("\n\n"), *([f"Data: {note}."] if note else []), _WHERE]
+    tested = joint_text(summary, joint) if joint is not None else []
+    lead = [*summary.text.split("\n\n"), *tested, *([f"Data: {note}."] if note else []), _WHERE]
     page = render_html("multiverse.html", title=summary.design.title, lead=lead, sections=sections)
     writer.text("multiverse.html", page)
     return Report(summary, grids, tuple(writer.figures), writer.out / "multiverse.html")

@@ -156,3 +156,21 @@ def joint_grid(summary: Summary, test: JointTest) -> Grid:
         *((f"{untested:,} specs were not refitted.",) if untested else ()),
     )
     return Grid("multiverse_joint", "Joint tests of the curves", heads, tuple(rows), notes)
+
+
+def joint_text(summary: Summary, test: JointTest) -> list[str]:
+    """Say in a sentence a focus term how the whole curve stands against curves under the null."""
+    sentences = []
+    for term, label in summary.design.labels.items():
+        own = test.tests[test.tests["term"] == term].set_index(["alternative", "statistic"])
+        side = "one-sided" if "one-sided" in own.index.get_level_values(0) else "two-sided"
+        said = ", ".join(
+            f"{words} p = {_p(own.loc[(side, name), 'p_value'])}"
+            for name, words in (
+                ("median", "median"), ("share_significant", "share significant"),
+                ("share_sign", "share of expected sign"),
+            )
+        )  # fmt: skip
+        count = int(own["replicates"].max())
+        sentences.append(f"{label}, the whole curve against {count} curves under the null ({side}): {said}.")
+    return sentences
