@@ -127,6 +127,15 @@ def test_places_of_times_equal_a_binary_search(offset, spread):
     np.testing.assert_array_equal(count_up_to(times, asked), np.searchsorted(times, asked, side="right"))
 
 
+def test_values_just_below_a_time_are_not_counted_with_it():
+    times, values = (
+        np.arange(-5.0, 5.0),
+        np.repeat([-1e-20, 0.0, 1e-20, -5.0 - 1e-15, 4.0, np.nextafter(4.0, 0.0)], 500),
+    )
+    np.testing.assert_array_equal(count_up_to(times, values), np.searchsorted(times, values, side="right"))
+    np.testing.assert_array_equal(count_up_to(times[5:], values), np.searchsorted(times[5:], values, side="right"))
+
+
 @pytest.mark.parametrize("n_keys", [5, 70_000, 2**33])
 def test_the_order_by_place_is_stable(n_keys):
     keys = np.random.default_rng(2).integers(0, n_keys, 5000)

@@ -13,7 +13,7 @@ from coalition_exit.survival.data.surv import Floats, Integers
 # Multiplications per block of rows in a p x p product and in a product with a vector: blocks of this size stay in the
 # cache and on one thread. Waiting for a second thread costs more than it saves, and far more on a busy machine.
 _BLOCK = 262_144
-_VECTOR = 9000
+_VECTOR = 80_000
 # Rows per block where a block is read or written once.
 _ROWS = 4096
 

@@ -348,7 +348,7 @@ def _index(first: Integers, last: Integers, event: NDArray[np.bool_], times: Flo
 
 def _single_stratum(surv: Surv) -> tuple[Floats, Integers, Integers]:
     times = distinct(surv.stop[surv.event])
-    right_censored = bool(np.isneginf(surv.start).all())
+    right_censored = bool(surv.start.max(initial=-np.inf) == -np.inf)
     last = count_up_to(times, surv.stop) - 1
     first = np.zeros(len(last), dtype=np.int64) if right_censored else count_up_to(times, surv.start)
     return times, first, last

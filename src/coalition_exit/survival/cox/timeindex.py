@@ -38,23 +38,32 @@ def count_up_to(times: Floats, values: Floats) -> Integers:
     n, k = len(values), len(times)
     if n < _FEW or k < 4:
         return np.searchsorted(times, values, side="right")
-    low, high = times[0], times[-1]
+    low, high = float(times[0]), float(times[-1])
     if _few_whole(low, high, n) and bool((times == np.floor(times)).all()):
-        # Whole numbers: count once per number, look the rest up; rounding down leaves the count as it is.
-        table = np.searchsorted(times, np.arange(low - 1, high + 1), side="right")
-        counts = np.empty(n, dtype=np.int64)
-        for begin in range(0, n, _BLOCK):
-            place = np.maximum(values[begin : begin + _BLOCK], low - 1)
-            np.minimum(place, high, out=place)
-            place -= low - 1
-            counts[begin : begin + _BLOCK] = table[place.astype(np.int64)]
-        return counts
+        return _look_up(times, values, low, high)
     if k < 1000:
         return np.searchsorted(times, values, side="right")
     # Sorted queries keep the binary search within the cache.
     order = np.argsort(values)
     counts = np.empty(n, dtype=np.int64)
     counts[order] = np.searchsorted(times, values[order], side="right")
+    return counts
+
+
+def _look_up(times: Floats, values: Floats, low: float, high: float) -> Integers:
+    """Count once per whole number and look the rest up: rounding down leaves a count as it is."""
+    n = len(values)
+    bottom, top = float(values.min()), float(values.max())
+    # Values from 0 up are their own places in the table; others are moved there.
+    own = bottom >= 0 and top <= 4 * n
+    base = 0.0 if own else low - 1
+    table = np.searchsorted(times, np.arange(base, (top if own else high) + 1), side="right")
+    counts = np.empty(n, dtype=np.int64)
+    for begin in range(0, n, _BLOCK):
+        place = values[begin : begin + _BLOCK]
+        if not own:
+            place = np.floor(np.minimum(np.maximum(place, base), high)) - base
+        counts[begin : begin + _BLOCK] = np.take(table, place.astype(np.int64))
     return counts
 
 
