@@ -3,14 +3,15 @@
     python replication/update.py
 
 writes replication/expected/ (every CSV file of numbers), figures/ (the article's figures, and a plot of
-each of its tables), replication/published_template.csv (empty) and replication/README.md. A test fails
-when one of them is stale.
+each of its tables), replication/published_template.csv (empty) and replication/README.md, and runs
+replication/objections.py for the symposium's objections. A test fails when one of them is stale.
 """
 
 from __future__ import annotations
 
 import json
 import platform
+import runpy
 import shutil
 import tempfile
 from pathlib import Path
@@ -47,6 +48,7 @@ def main() -> None:
         template(printed_cells(specs, hazards_in_discrete_time=False)), encoding="utf-8", newline=""
     )
     (HERE / "README.md").write_text(readme(specs, models, run), encoding="utf-8", newline="\n")
+    runpy.run_path(str(HERE / "objections.py"))["main"]()
 
 
 def exhibits(specs: list[Exhibit], models: pd.DataFrame) -> str:

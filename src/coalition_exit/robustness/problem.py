@@ -41,6 +41,8 @@ class Model:
         Every column asked of `build_panel`.
     ties, cluster, correction
         As `CoxPH` takes them; ``cluster`` None for errors from the information.
+    cause
+        The kind of exit that is modelled, where the outcome tells kinds apart; others are censored.
     """
 
     key: str
@@ -54,6 +56,7 @@ class Model:
     ties: str = "breslow"
     cluster: str | None = CLUSTER
     correction: str = "stata"
+    cause: int | None = None
 
     @classmethod
     def of(cls, spec: ModelSpec) -> Model:
@@ -74,11 +77,13 @@ class Model:
             strata=tuple(getattr(spec, "strata", ())),
             sample=tuple(expression.text for expression in spec.sample),
             censor=tuple(expression.text for expression in getattr(spec, "censor", ())),
-            choices={name: _plain(choice) for name, choice in spec.choices.items()},
+            # Rules and not names: those that a specification defines are in no book that others have.
+            choices={name: spec.coding[name] for name in spec.choices},
             variables=tuple(name for name in spec.variables if name in spec.coding),
             ties=spec.ties,
             cluster=spec.errors.by if spec.errors.type == "cluster" else None,
             correction=spec.errors.correction,
+            cause=getattr(spec, "cause", None),
         )
 
     @property
@@ -95,6 +100,9 @@ class Model:
     def rows(self, panel: pd.DataFrame) -> pd.DataFrame:
         """Return the rows of a panel that the model uses, numbered anew."""
         keep = np.ones(len(panel), dtype=bool)
+        if self.cause is not None:
+            kind = panel[self.failure]
+            panel = panel.assign(**{self.failure: (kind == self.cause).where(kind.notna()).astype(float)})
         for text in self.sample:
             keep &= Expression(text, f"{self.key} > sample").evaluate(panel)
         for text in self.censor:
@@ -116,10 +124,6 @@ class Model:
             raise FitError("no_observations", "no row is left after the sample filters and missing values")
         estimator = CoxPH(ties=self.ties, correction=self.correction)
         return estimator.fit(self.formula, frame, id=SUBJECT, cluster=self.cluster, **options)
-
-
-def _plain(choice: Any) -> Any:
-    return dict(choice) if isinstance(choice, Mapping) else choice
 
 
 @dataclass(frozen=True, eq=False)

@@ -236,7 +236,7 @@ def _row(reference: ModelResult, one: ModelResult, term: str, expected: str) -> 
     row["events_per_variable"] = np.nan if events is None else events / len(one.model.covariates)
     row["reason"] = one.reason if one.status != OK else "" if comparable else OTHER_SCALE
     if term not in one.model.covariates:
-        row |= {"verdict": "not_in_model", "said": WORDS["not_in_model"]}
+        row |= {"verdict": "not_in_model", "said": WORDS["not_in_model"], "reason": ""}
     return row
 
 
@@ -261,12 +261,17 @@ class _Rows:
         subject = frame[rows.id] if rows.id is not None else frame.index.to_series()
         inside = rows.response.removeprefix("Surv(").split(")")[0].split(",")
         time = frame[inside[-2].strip()] if len(inside) > 1 else pd.Series(0.0, frame.index)
-        chosen = (frame[rows.event] == 1).to_numpy()
+        chosen = (frame[rows.event] == _event_code(one.model)).to_numpy()
         exits = {
             (s, t): {"state": "", "war": "", "date": "", "subject": s, "time": t}
             for s, t in zip(subject[chosen], time[chosen], strict=True)
         }
         return cls(frozenset(subject.unique()), exits)
+
+
+def _event_code(model: ModelSpec) -> int:
+    """Return the value of an event: the kind modelled where the others compete with it, else 1."""
+    return model.cause or 1 if model.estimator == "fine_gray" else 1
 
 
 def _of_record(source: RecordSource, model: ModelSpec, used: pd.DataFrame, event: str) -> _Rows:
@@ -276,7 +281,7 @@ def _of_record(source: RecordSource, model: ModelSpec, used: pd.DataFrame, event
     keys = panel.loc[used.index, columns]
     spells = frozenset(map(tuple, keys[columns[:4]].drop_duplicates().to_numpy().tolist()))
     exits = {}
-    chosen = (used[event] == 1).to_numpy()
+    chosen = (used[event] == _event_code(model)).to_numpy()
     timed = zip(keys[chosen].to_numpy().tolist(), used.loc[chosen, ["idvar", "stop"]].to_numpy().tolist(), strict=True)
     for key, (subject, time) in timed:
         exits[tuple(key)] = {

@@ -110,7 +110,8 @@ class ModelDefaults(Strict):
         "discrete-time hazards",
     )
     cause: Annotated[int, Field(ge=1, le=99)] | None = Field(
-        None, description="Kind of exit that is modelled, where the failure tells kinds apart (exit_cause); 1 by default"
+        None,
+        description="Kind of exit that is modelled, where the failure tells kinds apart (exit_cause); 1 by default",
     )
     ties: Ties | None = Field(None, description="Tied events in a Cox model; breslow (Stata's) by default")
     strata: list[Name] | None = Field(None, description="Variables that divide a Cox model into strata")
