@@ -207,7 +207,13 @@ def test_data_describe(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None
     assert call("data", "describe") == EXIT_DONE
     out, err = capsys.readouterr()
     assert err == ""
-    for part in ("Panel\n", "Exits by mode\n", "Variables\n", "Tables of the record, rows by confidence\n", load_codebook().status):
+    for part in (
+        "Panel\n",
+        "Exits by mode\n",
+        "Variables\n",
+        "Tables of the record, rows by confidence\n",
+        load_codebook().status,
+    ):
         assert part in out
     for name in ("foverlap", "ctrend120", "lnodead2", "idvar"):
         assert re.search(rf"^{name} ", out, flags=re.MULTILINE), name

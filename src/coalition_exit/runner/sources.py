@@ -16,7 +16,7 @@ from coalition_exit.archive.read import ArchiveFile, Missing, missing_variables,
 from coalition_exit.archive.stata import ID, TIME, declare, estimation_rows, left_out
 from coalition_exit.coding.expressions import Expression
 from coalition_exit.errors import DataError, FitError, nearest, one_of, shown
-from coalition_exit.panel.build import KEYS, SUBJECTS, build_panel, resolve_rules
+from coalition_exit.panel.build import KEYS, build_panel, resolve_rules
 from coalition_exit.record.loading import Record, load_record, record_folder
 from coalition_exit.specs.exhibits import Exhibit
 from coalition_exit.specs.loading import Spec, TableData
@@ -129,7 +129,7 @@ class RecordSource:
     def frame(self, variables: Sequence[str], coding: Mapping[str, Any] | None = None) -> pd.DataFrame:
         variables = [name for name in variables if name not in KEYS]
         rules = resolve_rules(variables, coding)
-        wanted = {name: rule.identity for name, rule in rules.items() if name in (SUBJECTS, *variables)}
+        wanted = {name: rule.identity for name, rule in rules.items() if name in ("subjects", *variables)}
         for made, panel in reversed(self._panels):
             if wanted.items() <= made.items():
                 return panel

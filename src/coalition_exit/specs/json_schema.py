@@ -51,8 +51,8 @@ def json_schema() -> dict[str, Any]:
     table = definitions["ChoiceFile"]
     table["required"] = [key for key in table["required"] if key != "choices"]
     rule = {"type": "object", "required": ["based_on"], "properties": _RULE}
-    for model in ("ChoiceFile", *(kind.__name__ for kind in _KINDS.values())):
-        definitions[model]["properties"]["rules"]["anyOf"][0]["additionalProperties"] = rule
+    for file in ("ChoiceFile", *(kind.__name__ for kind in _KINDS.values())):
+        definitions[file]["properties"]["rules"]["anyOf"][0]["additionalProperties"] = rule
     kinds: dict[str, Any] = {"$ref": "#/$defs/ChoiceFile"}
     for key, model in _KINDS.items():
         kinds = {"if": {"required": [key]}, "then": {"$ref": f"#/$defs/{model.__name__}"}, "else": kinds}
