@@ -208,3 +208,19 @@ def test_missing_values_in_a_file_of_ones_own(tmp_path: Path) -> None:
     result = run_spec(own(tmp_path, frame=frame))
     assert result.models["n_obs"].iloc[0] == 78
     assert "rows left out for missing values: 2 (a)" in result.full_note
+
+
+@pytest.mark.parametrize("estimator", ["cox", "fine_gray"])
+def test_kinds_of_exit_in_a_file_of_ones_own_are_named(tmp_path: Path, estimator: str) -> None:
+    frame = pd.read_csv(own(tmp_path).with_name("own.csv"))
+    frame.loc[frame.index[frame["event"] == 1][::3], "event"] = 2
+    head = own(tmp_path, frame=frame).read_text("utf-8").replace("  - key: a\n", "")
+    named = run_spec(own(tmp_path, head + f"  - {{key: a, estimator: {estimator}, cause: 2}}\n", frame))
+    assert named.models["n_event"].iloc[0] == (frame["event"] == 2).sum()
+    if estimator == "cox":
+        # A 2 without a cause may be a fault: it is refused, and never read as a 1 or a 0.
+        unnamed = run_spec(own(tmp_path, head + "  - {key: a}\n", frame))
+        assert unnamed.models["status"].iloc[0] == "bad_data"
+    else:
+        with pytest.raises(SpecError, match="expected a key 'cause'"):
+            load_spec(own(tmp_path, head + "  - {key: a, estimator: fine_gray}\n", frame))

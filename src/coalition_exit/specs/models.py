@@ -236,6 +236,11 @@ class ModelReader:
             if self.entry.cause is not None:
                 raise self._refused("cause", "'cause' with an outcome that tells kinds of exit apart (exit_cause)")
             return None
+        if kinds and cause is None and not self.names.codes_kinds:
+            # In a file of one's own a 2 may be a kind of exit or a fault: only `cause` tells.
+            if estimator == "fine_gray":
+                raise SpecError(self._place(), "a key 'cause': the kind of exit that is modelled", "none")
+            return None
         return (cause or 1) if kinds else None
 
     def _discrete(self, estimator: str, outcome: str) -> Discrete | None:

@@ -36,6 +36,10 @@ class Vocabulary(Protocol):
     def check_failure(self, name: str, place: str) -> None:
         """Refuse a name that is no outcome of a hazard model."""
 
+    @property
+    def codes_kinds(self) -> bool:
+        """Return whether kinds of exit are coded by a rule, so that 1 is known to be the first."""
+
     def has_kinds(self, failure: str) -> bool:
         """Say whether an outcome may tell kinds of exit apart."""
 
@@ -89,6 +93,10 @@ class CodedVariables:
             raise SpecError(self.places[name], "a rule that codes an outcome", shown(rule.name))
         outcomes = [v for v in (*default_variables(), *self.book.further) if self.rule(v).role == "outcome"]
         raise SpecError(place, one_of(outcomes), shown(name), nearest(name, outcomes))
+
+    @property
+    def codes_kinds(self) -> bool:
+        return True
 
     def has_kinds(self, failure: str) -> bool:
         return self.rule(failure).method == "exit_causes"
@@ -149,6 +157,10 @@ class FileColumns:
 
     def check_failure(self, name: str, place: str) -> None:
         self.check_covariate(name, place)
+
+    @property
+    def codes_kinds(self) -> bool:
+        return False
 
     def has_kinds(self, failure: str) -> bool:
         column = self.file.frame[failure].dropna()
