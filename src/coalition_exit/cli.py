@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import errno
+import importlib.util
 import os
 import shlex
 import shutil
@@ -136,6 +137,8 @@ def _explore(spec: Any, data: str, out: Path, options: Options) -> int:
     from coalition_exit.commands.multiverse import explore
 
     console = Console(stderr=True)
+    if importlib.util.find_spec("numba") is None:
+        _say("numba is not installed: the multiverse runs without compiled loops, about six times slower", sys.stderr)
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
