@@ -303,6 +303,8 @@ def test_replicate_runs_the_article_and_reaches_no_network(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("the network was asked")
 
+    # A narrow terminal would show a table in several blocks.
+    monkeypatch.delenv("COLUMNS", raising=False)
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     with pytest.raises(SystemExit) as left:
