@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -279,6 +280,7 @@ class _Work:
     copies: Floats
     jobs: int
     pool: ThreadPoolExecutor
+    stop: Event = field(default_factory=Event)
 
     def run(self, model: CoxBlock | BinaryModel) -> tuple[Floats, Floats, NDArray[np.int8]]:
         """Return coefficients, standard errors and status of all replicates: (R, B, F) each."""
@@ -288,7 +290,13 @@ class _Work:
         ends = np.linspace(0, replicates, self.jobs + 1).astype(int)
 
         def part(k: int) -> None:
-            low, high = int(ends[k]), int(ends[k + 1])
+            # In slices, so that an interrupt need not wait for the whole of it.
+            for bounds in _slices(int(ends[k]), int(ends[k + 1])):
+                if self.stop.is_set():
+                    return
+                piece(*bounds)
+
+        def piece(low: int, high: int) -> None:
             if isinstance(model, BinaryModel):
                 refit_binary(model, self.copies, _STEPS, low, high, coef, error, status)
                 return
@@ -298,5 +306,14 @@ class _Work:
                 coef, error, status,
             )  # fmt: skip
 
-        list(self.pool.map(part, range(self.jobs)))
+        try:
+            list(self.pool.map(part, range(self.jobs)))
+        except BaseException:
+            self.stop.set()
+            raise
         return coef, error, status
+
+
+def _slices(low: int, high: int) -> list[tuple[int, int]]:
+    step = max(1, -(-(high - low) // 16))
+    return [(at, min(at + step, high)) for at in range(low, high, step)]
