@@ -119,6 +119,11 @@ def run(
 
     found = user_specs(specs)
     explored = [spec for spec in found if getattr(spec, "has_choices", False)]
+    given = [name for name, value in (("--resume", resume), ("--scheduler", scheduler), ("--null", null)) if value]
+    if given and not explored:
+        raise InputError(given[0], "a specification with choices", "none", "It is an option of a multiverse")
+    if scheduler and importlib.util.find_spec("distributed") is None:
+        raise InputError("--scheduler", "Dask", "none", "Install it: pip install 'coalition-exit[cluster]'")
     for spec in explored:
         # Faults in the choices are found before anything is run.
         describe_choices(spec)  # type: ignore[arg-type]
@@ -242,9 +247,11 @@ def validate(specs: Sequence[str]) -> int:
     from coalition_exit.commands.multiverse import describe_choices
 
     for spec in user_specs(specs):
+        # Checked first, said afterwards.
+        choices = describe_choices(spec) if getattr(spec, "has_choices", False) else ""  # type: ignore[arg-type]
         _say(summarize_spec(spec))
-        if getattr(spec, "has_choices", False):
-            _say(describe_choices(spec))  # type: ignore[arg-type]
+        if choices:
+            _say(choices)
     return EXIT_DONE
 
 

@@ -12,7 +12,7 @@ from coalition_exit.multiverse.engine import Engine
 from coalition_exit.multiverse.joint_inference import joint_test, write_joint_test
 from coalition_exit.multiverse.null_curves import null_curves
 from coalition_exit.multiverse.run import MultiverseRun, Progress, run_multiverse
-from coalition_exit.multiverse.space import load_multiverse
+from coalition_exit.multiverse.space import Multiverse, load_multiverse
 from coalition_exit.report.output import check_folder
 from coalition_exit.report.speccurve_report import write_multiverse_report
 from coalition_exit.runner import Sources
@@ -100,5 +100,24 @@ def explore(
         engine = Engine(multiverse, Sources(data).for_spec(multiverse.spec))
         curves = null_curves(engine, options.null, seed=options.seed, jobs=options.jobs, progress=null_progress)
         write_joint_test(joint_test(curves, dict(multiverse.choices.focus)), folder)
-    report = write_multiverse_report(folder, folder, note=run.source)
-    return Explored(run, report.summary.text, report.page)
+    warning = _mixed_scales(multiverse)
+    report = write_multiverse_report(folder, folder, note=f"{run.source}. {warning}" if warning else run.source)
+    return Explored(run, f"{report.summary.text}\n\n{warning}." if warning else report.summary.text, report.page)
+
+
+def _mixed_scales(multiverse: Multiverse) -> str:
+    """Say which decisions measure a focus term otherwise: its coefficients are then on different scales."""
+    focus = set(multiverse.choices.focus)
+    mixing = [
+        decision.label
+        for decision in multiverse.space.decisions
+        if decision.kind in ("options", "sweep")
+        and any(focus & {*(o.patch.coding or {}), *(o.patch.replace or {})} for o in decision.options)
+    ]
+    if not mixing:
+        return ""
+    return (
+        f"Options of {', '.join(mixing)} measure a term otherwise, and its coefficient is then on another scale: "
+        "between such options compare signs, significance and differences in survival, not sizes, and read medians and "
+        "the shares of variance with that in mind"
+    )
