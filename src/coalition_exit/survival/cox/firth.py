@@ -191,15 +191,15 @@ def _ascend(
     if not basis.shape[1]:
         return beta, here, 0
     metric: Floats | None = _information_inverse(here, basis)
-    before, stalled = np.inf, 0
+    least, stalled = np.inf, 0
     for iteration in range(1, max_iter + 1):
         slope = basis.T @ here.score
         assert metric is not None
         move = metric @ slope
         # The distance still to go is judged by the information, which an update cannot spoil.
         length = float(np.sqrt(max(float(slope @ _information_inverse(here, basis) @ slope), 0.0)))
-        stalled = stalled + 1 if length <= _ROUNDING and length >= 0.5 * before else 0
-        before = length
+        stalled = stalled + 1 if length <= _ROUNDING and length >= 0.5 * least else 0
+        least = min(least, length)
         if length <= _ARRIVED or stalled >= 3:
             return beta, here, iteration
         size = min(1.0, _LONGEST / length)

@@ -24,6 +24,8 @@ from coalition_exit.survival.quantities.scenarios import Scenarios, Trajectory
 from coalition_exit.survival.shown import Shown
 
 CONF_TYPES = ("log", "log-log", "plain")
+# Share of two variances below which their difference is rounding.
+_ROUNDING = 1e-13
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,8 +252,11 @@ def survival_contrast(
     # The ratio's logarithm is H2 - H1: the same formula with both weights 1.
     weight = survived if kind == "difference" else [np.ones(len(at))] * 2
     gradient = weight[1][:, None] * gradients[1] - weight[0][:, None] * gradients[0]
-    own = weight[0] ** 2 * squares[0] + weight[1] ** 2 * squares[1] - 2 * weight[0] * weight[1] * shared
-    error = np.sqrt(np.maximum(own, 0.0) + quadratic(gradient, scenarios.jumps.vcov))
+    both = weight[0] ** 2 * squares[0] + weight[1] ** 2 * squares[1]
+    own = both - 2 * weight[0] * weight[1] * shared
+    # What is left of two equal hazards is rounding, and its root would not be small.
+    own = np.where(own > _ROUNDING * both, own, 0.0)
+    error = np.sqrt(own + quadratic(gradient, scenarios.jumps.vcov))
     known = one.known(at) & two.known(at)
     mark, values = compare(survived[0], survived[1], error, kind, z)
     table = pd.DataFrame({"scenario": f"{first} {mark} {second}", "time": at})
