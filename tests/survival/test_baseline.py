@@ -95,6 +95,41 @@ def test_tables_name_the_stratum_only_where_there_are_strata() -> None:
     assert list(dict.fromkeys(table["stratum"])) == ["a", "b", "c", "d"]
 
 
+def test_strata_go_by_their_values_in_the_data() -> None:
+    """Also where the values are whole numbers that a code could be mistaken for."""
+    d = data_of("bladder2").sort_values("enum", ascending=False)
+    fit = CoxPH().fit("Surv(start, stop, event) ~ rx + size + strata(enum)", d)
+    new = pd.DataFrame({"rx": [1.0], "size": [2.0]})
+    one = fit.scenarios(new, strata=2).items[0]
+    assert one.stratum == 2
+    np.testing.assert_array_equal(one.times, np.unique(d.loc[(d["enum"] == 2) & (d["event"] == 1), "stop"]))
+    table = fit.baseline().table
+    for value, rows in table.groupby("stratum"):
+        own = d[(d["enum"] == value) & (d["event"] == 1)]
+        np.testing.assert_array_equal(rows["n_event"], own.groupby("stop").size())
+    path = pd.DataFrame({"start": [0.0, 5], "stop": [5.0, 20], "rx": 1.0, "size": 2.0, "enum": [1, 3]})
+    times = fit.path(path, strata="enum").items[0].times
+    wanted = d[(d["event"] == 1) & (((d["enum"] == 1) & (d["stop"] <= 5)) | ((d["enum"] == 3) & (d["stop"] > 5)))]
+    np.testing.assert_array_equal(times, np.unique(wanted.loc[wanted["stop"] <= 20, "stop"]))
+    with pytest.raises(DataError, match="strata: expected one of 4, 3, 2, 1, got 0"):
+        fit.scenarios(new, strata=0)
+
+
+def test_strata_of_two_columns_are_pairs_of_values() -> None:
+    d = data_of("bladder2").assign(arm=lambda d: np.where(d["rx"] == 1, "a", "b"))[::-1]
+    fit = CoxPH().fit("Surv(start, stop, event) ~ size + strata(enum, arm)", d)
+    table = fit.baseline().table
+    assert set(table["stratum"]) == {(k, arm) for k in (1, 2, 3, 4) for arm in "ab"}
+    for (k, arm), rows in table.groupby("stratum"):
+        own = d[(d["enum"] == k) & (d["arm"] == arm) & (d["event"] == 1)]
+        np.testing.assert_array_equal(rows["n_event"], own.groupby("stop").size())
+    one = fit.scenarios(pd.DataFrame({"size": [1.0]}), strata=(2, "b")).items[0]
+    assert one.stratum == (2, "b")
+    residuals = fit.residuals("schoenfeld").index
+    named = d.loc[residuals.get_level_values("row"), ["enum", "arm"]].itertuples(index=False, name=None)
+    assert list(named) == list(residuals.get_level_values("stratum"))
+
+
 def test_hazard_at_given_values_is_proportional() -> None:
     state = state_of("lung_weighted")
     given_values = {"age": 50.0, "sex": 2.0, "ph_ecog": 1.0}

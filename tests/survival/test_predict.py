@@ -245,12 +245,12 @@ def test_errors_equal_those_of_the_joint_likelihood(model: str) -> None:
     covariance = np.linalg.inv(information)
     np.testing.assert_allclose(covariance[:p, :p], state.inverse, rtol=1e-6, atol=1e-12)
     new = newdata_of(model)
-    labels = [0] if design.strata is None else [1, 1]
-    scenarios = fixed_scenarios(state, new, strata=labels[0])
+    code = 0 if design.strata is None else 1
+    scenarios = fixed_scenarios(state, new, strata=0 if design.strata is None else design.strata_labels[code])
     time = float(np.median(times))
     gradients, survived = [], []
     for row in new.to_numpy():
-        here = (times <= time) & (state.risk_sets.stratum == labels[0])
+        here = (times <= time) & (state.risk_sets.stratum == code)
         relative = np.exp(row @ state.beta)
         hazard = relative * jumps[here].sum()
         survived.append(np.exp(-hazard))

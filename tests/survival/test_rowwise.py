@@ -100,7 +100,7 @@ def test_expected_events_sum_to_events(model: str) -> None:
 @pytest.mark.parametrize("model", [name for name in NAMES if not MODELS.loc[name, "offset"]])
 def test_new_rows(model: str) -> None:
     state, new = state_of(model), newdata_of(model)
-    strata = None if state.design.strata is None else [0, 1]
+    strata = None if state.design.strata is None else list(state.design.strata_labels[:2])
     found = _rows(model, "lp", newdata=new, strata=strata)
     np.testing.assert_allclose(found["estimate"], r_values(model, "new_lp")["value"], rtol=RTOL)
     np.testing.assert_allclose(found["std_error"], r_values(model, "new_lp_se")["value"], rtol=RTOL)
@@ -122,6 +122,15 @@ def test_own_rows_as_new_rows() -> None:
             own = predict_rows(state, kind, reference=reference)
             new = predict_rows(state, kind, reference=reference, newdata=d, surv=surv, offset=d["shift"])
             pd.testing.assert_frame_equal(own, new, rtol=1e-12)
+
+
+def test_rows_bear_the_labels_of_the_data() -> None:
+    d = data_of("lung").set_index(pd.Index([f"p{i}" for i in range(len(data_of("lung")))]))
+    d.loc["p3", "age"] = np.nan
+    fit = CoxPH().fit("Surv(time, event) ~ age + sex", d, missing="drop")
+    found = fit.predict("lp")
+    assert list(found.index) == list(d.index.drop("p3"))
+    np.testing.assert_allclose(found.loc["p7", "estimate"], d.loc["p7", ["age", "sex"]].to_numpy(float) @ fit.beta)
 
 
 def test_mean_reference_with_weights() -> None:
@@ -146,11 +155,11 @@ def test_bad_input_is_refused() -> None:
         predict_rows(state, "lp", reference="median")
     with pytest.raises(DataError, match="strata: expected the stratum of each row"):
         predict_rows(state, "lp", newdata=new)
-    with pytest.raises(DataError, match="strata: expected codes 0 to 3, got 4"):
-        predict_rows(state, "lp", newdata=new, strata=[0, 4])
+    with pytest.raises(DataError, match="strata: expected one of 1, 2, 3, 4, got 5"):
+        predict_rows(state, "lp", newdata=new, strata=[1, 5])
     with pytest.raises(DataError, match="surv: expected the episodes of the 2 rows"):
-        predict_rows(state, "expected", newdata=new, strata=[0, 1])
+        predict_rows(state, "expected", newdata=new, strata=[1, 2])
     with pytest.raises(DataError, match="offset: expected 2 values"):
-        predict_rows(state, "lp", newdata=new, strata=[0, 1], offset=[0.0])
-    with pytest.raises(DataError, match="surv, row 1: expected stop at most 47, the last follow-up, got 500"):
+        predict_rows(state, "lp", newdata=new, strata=[1, 2], offset=[0.0])
+    with pytest.raises(DataError, match="surv, row 1: expected stop at most 54, the last follow-up, got 500"):
         predict_rows(state, "expected", newdata=new, strata=[2, 2], surv=Surv([0, 0], [20, 500], [0, 0]))

@@ -113,7 +113,7 @@ def test_errors_equal_numerical_derivatives(model: str) -> None:
 def test_restricted_mean_of_strata_and_with_itself() -> None:
     state = state_of("bladder_breslow")
     new = pd.concat([newdata_of("bladder_breslow").iloc[:1]] * 2, ignore_index=True)
-    scenarios = fixed_scenarios(state, new, strata=[0, 1])
+    scenarios = fixed_scenarios(state, new, strata=list(state.design.strata_labels[:2]))
     parts = restricted_mean(scenarios, 30.0).table
     gap = restricted_mean_contrast(scenarios, 0, 1, 30.0).table.iloc[0]
     x, times = new.to_numpy()[0], state.risk_sets.times

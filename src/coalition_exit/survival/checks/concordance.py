@@ -12,14 +12,14 @@ infinitesimal jackknife).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from coalition_exit.errors import DataError, FitError
-from coalition_exit.survival.checks.residuals import row_groups
+from coalition_exit.survival.checks.residuals import row_groups, stratum_labels
 from coalition_exit.survival.cox.risksets import RiskSets, prepare_risk_sets
 from coalition_exit.survival.cox.state import CoxState
 from coalition_exit.survival.data.surv import Floats, Integers, Surv
@@ -46,7 +46,7 @@ class Concordance(Shown):
         Pairs with events at the same time, which are not comparable: with different predictors,
         with equal ones.
     by_stratum : DataFrame
-        The five counts for each stratum with an event, indexed by its code.
+        The five counts for each stratum with an event, indexed by its name (the values in ``strata()``).
     influence : ndarray, shape (n,)
         Of each row on ``concordance``, times its weight; the sum of squares is the variance
         without clusters.
@@ -106,7 +106,7 @@ def concordance(state: CoxState, cluster: str | ArrayLike | None = "fit") -> Con
     if cluster is not None and not (isinstance(cluster, str) and cluster == "fit"):
         codes = row_groups(state, cluster, "cluster").codes
     scale = float((np.abs(state.design.x - state.center) @ np.abs(state.beta)).max(initial=0.0))
-    return harrell(
+    found = harrell(
         state.design.surv,
         state.linear_predictor,
         weights=state.design.weights,
@@ -114,6 +114,7 @@ def concordance(state: CoxState, cluster: str | ArrayLike | None = "fit") -> Con
         risk_sets=state.risk_sets,
         noise=64 * np.finfo(float).eps * scale,
     )
+    return replace(found, by_stratum=found.by_stratum.set_axis(stratum_labels(state, found.by_stratum.index)))
 
 
 def harrell(

@@ -115,6 +115,14 @@ def row_labels(state: CoxState, rows: Integers | None = None) -> pd.Index:
     return index if rows is None else index[rows]
 
 
+def stratum_labels(state: CoxState, codes: ArrayLike) -> pd.Index:
+    """Names of strata by code: the values in the data, tuples if ``strata()`` names several columns; else the codes."""
+    labels = state.design.strata_labels
+    taken = np.asarray(codes, dtype=np.int64)
+    names = pd.Index(taken) if labels is None else pd.Index(labels, tupleize_cols=False).take(taken)
+    return names.rename("stratum")
+
+
 def sum_steps(likelihood: PartialLikelihood, values: Floats) -> Floats:
     """Sum a quantity per step over the steps of each event time: (S, ...) to (K, ...)."""
     starts = np.flatnonzero(np.diff(likelihood.steps.at, prepend=-1))
@@ -301,9 +309,9 @@ def schoenfeld_residuals(state: CoxState, *, scaled: bool = False, weighted: boo
 
     Returns
     -------
-    DataFrame, shape (d, p), a column a term; index (time, stratum, row), sorted by time, stratum and
-    place in the data. R sorts by stratum first. ``stratum`` is the stratum's code, 0 without strata; ``row``
-    the label of the row in the data.
+    DataFrame, shape (d, p), a column a term; index (time, stratum, row), sorted by time, stratum (in order of first
+    appearance) and place in the data. R sorts by stratum first. ``stratum`` is its name (the values in ``strata()``;
+    0 without strata), ``row`` the label of the row in the data.
     """
     values, events = event_residuals(state)
     rows = state.risk_sets.rows[events]
@@ -316,7 +324,7 @@ def schoenfeld_residuals(state: CoxState, *, scaled: bool = False, weighted: boo
     time = state.design.surv.stop[rows]
     place = rows if state.design.source is None else state.design.source[rows]
     order = np.lexsort((place, stratum, time))
-    levels = [time[order], stratum[order], row_labels(state, place[order])]
+    levels = [time[order], stratum_labels(state, stratum[order]), row_labels(state, place[order])]
     index = pd.MultiIndex.from_arrays(levels, names=["time", "stratum", "row"])
     return pd.DataFrame(values[order], index=index, columns=list(state.design.names))
 

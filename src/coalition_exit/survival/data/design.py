@@ -69,8 +69,9 @@ class Design:
     """Arrays of one model: n rows, p covariates.
 
     ``time_terms`` are terms tt(x, function) that are not yet columns of ``x``. ``source`` is set when rows were split
-    at event times for such terms: the position of each row's origin in the data. ``cluster_labels`` and
-    ``id_labels`` are what the codes of ``cluster`` and ``id`` stand for, ``index`` the labels of the data's rows.
+    at event times for such terms: the position of each row's origin in the data. ``cluster_labels``, ``id_labels`` and
+    ``strata_labels`` are what the codes of ``cluster``, ``id`` and ``strata`` stand for (a stratum of several columns
+    is the tuple of their values), ``index`` the labels of the data's rows.
     """
 
     surv: Surv
@@ -89,6 +90,7 @@ class Design:
     cluster_labels: NDArray[Any] | None = None
     id_labels: NDArray[Any] | None = None
     index: pd.Index | None = None
+    strata_labels: tuple[object, ...] | None = None
 
 
 def parse_formula(text: str) -> Formula:
@@ -202,11 +204,12 @@ def build_design(
     x, names = _matrix(parsed.terms, data)
     ids, subjects = _codes(extra["id"], "id") if "id" in extra else (None, None)
     clusters, labels = _codes(extra["cluster"], "cluster") if "cluster" in extra else (None, None)
+    strata, strata_labels = _strata(parsed.strata, data)
     return Design(
         surv=surv,
         x=x,
         names=names,
-        strata=_strata(parsed.strata, data),
+        strata=strata,
         id=ids,
         n_subject=len(data) if subjects is None else len(subjects),
         cluster=clusters,
@@ -218,16 +221,25 @@ def build_design(
         cluster_labels=labels,
         id_labels=subjects,
         index=data.index,
+        strata_labels=strata_labels,
     )
 
 
-def _strata(names: Sequence[str], data: pd.DataFrame) -> Integers | None:
-    """Return one code for each combination of the columns' values, shape (n,)."""
+def _strata(names: Sequence[str], data: pd.DataFrame) -> tuple[Integers | None, tuple[object, ...] | None]:
+    """Return one code for each combination of the columns' values, shape (n,), and the values by code."""
     codes: Integers | None = None
-    for name in names:
+    values: tuple[object, ...] | None = None
+    for name in dict.fromkeys(names):
         own, labels = _codes(_column(data, name, "strata"), f"strata({name})")
-        codes = own if codes is None else np.unique(codes * len(labels) + own, return_inverse=True)[1].reshape(-1)
-    return codes
+        own_values = labels.tolist()
+        if codes is None:
+            codes, values = own, tuple(own_values)
+            continue
+        pairs, found = np.unique(codes * len(labels) + own, return_inverse=True)
+        before = [value if isinstance(value, tuple) else (value,) for value in values or ()]
+        values = tuple((*before[pair // len(labels)], own_values[pair % len(labels)]) for pair in pairs.tolist())
+        codes = found.reshape(-1)
+    return codes, values
 
 
 def _timed(term: str, name: str, data: pd.DataFrame, tt: Mapping[str, TimeFunction] | None) -> TimeTerm:

@@ -162,7 +162,8 @@ def hazard_jumps(
         "breslow" or "efron" estimate of the hazard at the fit's coefficients (R's ``ctype`` 1 and 2); by
         default the fit's own, and Breslow's after exact ties, as in R.
     strata_labels
-        Names of the strata in the order of the codes in ``state.design.strata``; the codes by default.
+        Names of the strata in the order of the codes in ``state.design.strata``; by default the values of the
+        column in ``strata()``, tuples of values if there are several columns.
 
     Raises
     ------
@@ -178,7 +179,7 @@ def hazard_jumps(
     columns = [_per_time(steps.at, column, risk_sets.n_times) for column in (at.hazard[:, None] * at.mean).T]
     mean_hazard = np.column_stack(columns) if columns else np.zeros((risk_sets.n_times, 0))
     codes = np.zeros(len(design.surv), dtype=np.int64) if design.strata is None else design.strata
-    labels = _labels(int(codes.max()) + 1, strata_labels)
+    labels = _labels(int(codes.max()) + 1, design.strata_labels if strata_labels is None else strata_labels)
     entry, follow_up = np.full(len(labels), np.inf), np.full(len(labels), -np.inf)
     surv = design.surv
     np.minimum.at(entry, codes, surv.start if surv.is_counting else surv.stop)
@@ -340,11 +341,11 @@ def baseline_hazard(
         variance[part] = np.cumsum(jumps.variance[part]) + quadratic(gradient, jumps.vcov)
     columns: dict[str, object] = {}
     if state.design.strata is not None:
-        columns["stratum"] = [jumps.strata[k] for k in jumps.stratum]
+        columns["stratum"] = pd.Index(jumps.strata, tupleize_cols=False).take(jumps.stratum)
     columns |= {"time": jumps.times, "n_risk": jumps.n_risk, "n_event": jumps.n_event}
     columns |= {"hazard": factor * jumps.hazard, "cumulative_hazard": factor * cumulative}
     columns["std_error"] = factor * np.sqrt(variance)
-    table = pd.DataFrame({name: np.array(column) for name, column in columns.items()})
+    table = pd.DataFrame(columns)
     return BaselineHazard(table, pd.Series(values, index=list(jumps.terms), name="at"), offset)
 
 

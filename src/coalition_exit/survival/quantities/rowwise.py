@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
@@ -30,7 +32,7 @@ def predict_rows(
     reference: str = "zero",
     newdata: pd.DataFrame | None = None,
     surv: Surv | None = None,
-    strata: ArrayLike | None = None,
+    strata: Iterable[object] | None = None,
     offset: ArrayLike | None = None,
     vcov: ArrayLike | None = None,
     level: float = 0.95,
@@ -54,7 +56,7 @@ def predict_rows(
     surv
         Episodes of the rows of ``newdata``, for "expected" and "survival".
     strata
-        Integer code of the stratum of each row of ``newdata``.
+        Stratum of each row of ``newdata``, by the values in the data (tuples of values for several columns).
     offset
         Offset of each row of ``newdata``, 0 by default.
     level
@@ -63,9 +65,9 @@ def predict_rows(
     Returns
     -------
     DataFrame
-        estimate, std_error, conf_low, conf_high; the index of ``newdata``, or 0 to n - 1. Intervals are symmetric for
-        the linear predictor, for "risk" their exponential, for "expected" on the log scale and for "survival"
-        the exponential of minus those.
+        estimate, std_error, conf_low, conf_high; the index of ``newdata``, or that of the rows used. Intervals
+        are symmetric for the linear predictor, for "risk" their exponential, for "expected" on the log scale and for
+        "survival" the exponential of minus those.
 
     Notes
     -----
@@ -88,7 +90,7 @@ def predict_rows(
         if value not in valid:
             raise DataError(name, one_of(valid), repr(value), nearest(str(value), valid))
     z, jumps = critical(level), hazard_jumps(state, vcov=vcov)
-    x, labels, shift, codes = _rows(state, newdata, strata, offset)
+    x, labels, shift, codes = _rows(state, jumps, newdata, strata, offset)
     if kind in ("lp", "risk"):
         estimate, error = _linear(state, jumps.vcov, reference, x, shift, codes)
         low, high = estimate - z * error, estimate + z * error
@@ -109,26 +111,30 @@ def predict_rows(
 
 
 def _rows(
-    state: CoxState, newdata: pd.DataFrame | None, strata: ArrayLike | None, offset: ArrayLike | None
+    state: CoxState,
+    jumps: HazardJumps,
+    newdata: pd.DataFrame | None,
+    strata: Iterable[object] | None,
+    offset: ArrayLike | None,
 ) -> tuple[Floats, pd.Index, Floats, Integers]:
     design = state.design
     if newdata is None:
         n = len(design.surv)
         shift = np.zeros(n) if design.offset is None else design.offset
         codes = np.zeros(n, dtype=np.int64) if design.strata is None else design.strata
-        return design.x, pd.RangeIndex(n), shift, codes
+        return design.x, pd.RangeIndex(n) if design.index is None else design.index, shift, codes
     x, _ = scenario_matrix(design.names, newdata.reset_index(drop=True))
     shift = np.zeros(len(x)) if offset is None else np.asarray(offset, dtype=np.float64)
     if strata is None and design.strata is not None:
         raise DataError("strata", "the stratum of each row of newdata", "None")
-    codes = np.zeros(len(x), dtype=np.int64) if strata is None else np.asarray(strata)
+    codes = np.zeros(len(x), dtype=np.int64)
+    if strata is not None:
+        own, labels = pd.factorize(pd.Index(list(strata), tupleize_cols=False), use_na_sentinel=False)
+        codes = np.array([jumps.position(label) for label in labels], dtype=np.int64)[own]
     for name, values in (("offset", shift), ("strata", codes)):
         if values.shape != (len(x),):
             raise DataError(name, f"{len(x)} values, one a row", str(values.shape))
-    n_strata = 1 if design.strata is None else int(design.strata.max()) + 1
-    if not np.isin(codes, np.arange(n_strata)).all():
-        raise DataError("strata", f"codes 0 to {n_strata - 1}", str(codes[~np.isin(codes, np.arange(n_strata))][0]))
-    return x, newdata.index, shift, codes.astype(np.int64)
+    return x, newdata.index, shift, codes
 
 
 def _linear(
