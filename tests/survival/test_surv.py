@@ -316,9 +316,82 @@ def test_rows_with_missing_values_are_dropped_on_request():
 def test_nothing_given_is_changed():
     data = frame(w=[1, 2, 1, 0, 1, 3.5]).set_index(pd.Index(list("fedcba")))
     before = data.copy(deep=True)
-    design = build_design(RESPONSE + "x * f + strata(g)", data, id="id", weights="w", missing="drop")
+    build_design(RESPONSE + "x * f + strata(g)", data, id="id", weights="w", missing="drop")
     pd.testing.assert_frame_equal(data, before)
-    design.x[:] = 0
-    build_design(RESPONSE + "x", data).x[:] = 0
     CoxPH().fit(RESPONSE + "x", data, id="id", cluster="g", weights="w")
     pd.testing.assert_frame_equal(data, before)
+
+
+def test_a_fit_does_not_follow_its_data():
+    """Neither columns nor arrays that change later reach a fit, and its own arrays cannot be changed."""
+    rng = np.random.default_rng(3)
+    n = 40
+    data = pd.DataFrame({"time": rng.exponential(size=n), "event": rng.binomial(1, 0.7, n), "x": rng.normal(size=n)})
+    weights, offset, cluster = rng.exponential(size=n), rng.normal(size=n), np.arange(n) % 8
+    fit = CoxPH().fit("Surv(time, event) ~ x", data, weights=weights, offset=offset, cluster=cluster)
+    before = fit.residuals("score", weighted=True), fit.few_clusters().std_error, fit.baseline().table
+    for array in (weights, offset, cluster):
+        array[:] = 1
+    data.loc[:, ["time", "x"]] = 1.0
+    after = fit.residuals("score", weighted=True), fit.few_clusters().std_error, fit.baseline().table
+    for one, two in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, two)
+    design, state = fit.state.design, fit.state
+    for array in (design.x, design.weights, design.offset, design.cluster, state.beta, state.inverse, fit.beta):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0
+    again = pickle.loads(pickle.dumps(fit))
+    with pytest.raises(ValueError, match="read-only"):
+        again.covariance[0, 0] = 0
+
+
+def test_a_series_goes_by_its_index():
+    data = frame().reset_index(drop=True)
+    for role in ("weights", "offset", "cluster", "id"):
+        values = pd.Series(np.arange(1.0, len(data) + 1))
+        for wrong in (values[::-1], values.set_axis(range(1, len(data) + 1))):
+            with pytest.raises(DataError, match=f"{role}: expected a series with the index of the data"):
+                build_design(RESPONSE + "x", data, **{role: wrong})
+        one = build_design(RESPONSE + "x", data, **{role: values})
+        two = build_design(RESPONSE + "x", data, **{role: values.to_numpy()})
+        np.testing.assert_array_equal(getattr(one, role), getattr(two, role))
+
+
+def test_names_with_brackets_and_pandas_text():
+    data = frame().rename(columns={"a": "start (d)", "b": "stop, d", "g": "g (h)"})
+    found = build_design("Surv(`start (d)`, `stop, d`, e) ~ x + strata(`g (h)`)", data)
+    wanted = build_design(RESPONSE + "x + strata(g)", frame())
+    for name in ("x", "strata"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
+    text = frame().assign(f=frame()["f"].astype("string"))
+    np.testing.assert_array_equal(
+        build_design(RESPONSE + "x + f", text).x, build_design(RESPONSE + "x + C(f)", frame()).x
+    )
+    missing = frame().rename(columns={"x": "x y"})
+    missing.loc[missing.index[1], "x y"] = np.nan
+    assert build_design(RESPONSE + "Q('x y')", missing, missing="drop").n_dropped == 1
+
+
+@pytest.mark.parametrize(
+    ("terms", "message"),
+    [
+        ("x +", "a term on each side of a '\\+'"),
+        ("x | f", "one sum of terms"),
+        ("x ~ f", "one sum of terms"),
+        ("xx + C(f)", "Did you mean 'x'"),
+        ("log(xx)", "Did you mean 'x'"),
+    ],
+)
+def test_formulas_that_are_refused(terms, message):
+    with pytest.raises(DataError, match=message):
+        build_design(RESPONSE + terms, frame())
+
+
+def test_data_of_another_kind_and_columns_named_twice():
+    with pytest.raises(DataError, match="data: expected a pandas DataFrame, got a dict"):
+        build_design(RESPONSE + "x", frame().to_dict("list"))
+    twice = pd.concat([frame(), frame()[["x"]]], axis=1)
+    with pytest.raises(DataError, match="one column named 'x'"):
+        build_design(RESPONSE + "x + C(f)", twice)
+    with pytest.raises(DataError, match="weights: expected numbers"):
+        build_design(RESPONSE + "x", frame(), weights="f")

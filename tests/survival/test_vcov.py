@@ -171,7 +171,8 @@ def test_bad_input_is_refused_by_name() -> None:
     cases = [
         (lambda: cluster_vcov(state, {"a": data["center"]}, "stat"), "Did you mean 'stata'"),
         (lambda: cluster_vcov(state, {"a": data["center"]}, psd="fixed"), "Did you mean 'fix'"),
-        (lambda: cluster_vcov(state, {"a": data["center"][:10]}), "cluster 'a': expected 203 values"),
+        (lambda: cluster_vcov(state, {"a": data["center"].to_numpy()[:10]}), "cluster 'a': expected 203 values"),
+        (lambda: cluster_vcov(state, {"a": data["center"][::-1]}), "cluster 'a': expected a series with the index"),
         (lambda: cluster_vcov(state, {"a": missing}), "cluster 'a', row 5 .1 such rows."),
         (lambda: cluster_vcov(state, {"a": np.ones(len(data))}), "at least two clusters"),
         (lambda: cluster_vcov(state, {}), "at least one way of clustering"),

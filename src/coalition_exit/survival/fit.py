@@ -74,6 +74,11 @@ class Fit(Shown, MaketablesMixin):
         for array in (self.beta, self.covariance, self.model_covariance):
             array.setflags(write=False)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # A pickled array forgets that it cannot be changed.
+        vars(self).update(state)
+        self.__post_init__()
+
     @property
     def title(self) -> str:
         """One line that names the model and its conventions."""

@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike
 from coalition_exit.errors import DataError, nearest, one_of
 from coalition_exit.survival.cox.partial import PartialLikelihood
 from coalition_exit.survival.cox.state import CoxState
-from coalition_exit.survival.data.surv import Floats, Integers
+from coalition_exit.survival.data.surv import Floats, Integers, refuse_other_index
 
 KINDS = ("martingale", "deviance", "score", "dfbeta", "dfbetas", "schoenfeld", "scaledsch")
 
@@ -69,7 +69,7 @@ def row_groups(state: CoxState, by: str | ArrayLike, role: str = "collapse") -> 
     Raises
     ------
     DataError
-        The fit had no id or cluster; an array of another length; missing values.
+        The fit had no id or cluster; an array of another length, a series with another index; missing values.
     """
     design = state.design
     if isinstance(by, str):
@@ -85,6 +85,7 @@ def row_groups(state: CoxState, by: str | ArrayLike, role: str = "collapse") -> 
         return RowGroups(given, pd.RangeIndex(size or 0))
     source = design.source
     n = len(design.surv) if source is None else int(source.max(initial=-1)) + 1
+    refuse_other_index(by, design.index if source is None else None, role)
     array = np.asarray(by)
     # Split rows do not tell how many rows of the data follow the last one at risk.
     if array.ndim != 1 or len(array) < n or (source is None and len(array) > n):

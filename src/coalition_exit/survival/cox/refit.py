@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from coalition_exit.errors import DataError, FitError, nearest, one_of
 from coalition_exit.survival.cox.partial import PartialLikelihood
 from coalition_exit.survival.cox.solver import maximize
-from coalition_exit.survival.data.surv import Floats, Integers
+from coalition_exit.survival.data.surv import Floats, Integers, refuse_other_index
 from coalition_exit.survival.inference.vcov import CORRECTIONS, cluster_sandwich, cluster_vcov, correction_factor
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def refit(
     state = fit.state
     _require_rows(fit)
     columns = None if terms is None else _columns(fit.terms, terms)
+    refuse_other_index(weights, state.design.index, "weights")
     given = None if weights is None else _checked_weights(weights, len(state.design.surv))
     rows = state.risk_sets.rows
     likelihood = state.likelihood.again(columns, None if given is None else given[rows])

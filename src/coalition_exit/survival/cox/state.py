@@ -10,7 +10,7 @@ from coalition_exit.errors import DataError
 from coalition_exit.survival.cox.partial import Evaluation, PartialLikelihood
 from coalition_exit.survival.cox.risksets import RiskSets
 from coalition_exit.survival.data.design import Design
-from coalition_exit.survival.data.surv import Floats
+from coalition_exit.survival.data.surv import Floats, read_only
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +50,10 @@ class CoxState:
     inverse: Floats
     penalty: str = "none"
     ridge: Floats | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("center", "beta", "inverse"):
+            object.__setattr__(self, name, read_only(getattr(self, name)))
 
     @property
     def linear_predictor(self) -> Floats:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from coalition_exit.errors import DataError, nearest, one_of
 from coalition_exit.survival.data.design import parse_formula
+from coalition_exit.survival.data.surv import refuse_other_index
 
 
 def take_column(data: pd.DataFrame, value: str | ArrayLike, role: str) -> pd.Series:
@@ -19,7 +20,7 @@ def take_column(data: pd.DataFrame, value: str | ArrayLike, role: str) -> pd.Ser
     Raises
     ------
     DataError
-        Unknown name (with the nearest one), or an array of another length.
+        Unknown name (with the nearest one), an array of another length or a series with another index.
     """
     if isinstance(value, str):
         if value not in data.columns:
@@ -29,6 +30,7 @@ def take_column(data: pd.DataFrame, value: str | ArrayLike, role: str) -> pd.Ser
         if isinstance(column, pd.DataFrame):
             raise DataError(role, f"one column named {value!r}", "several of that name")
         return column.rename(role)
+    refuse_other_index(value, data.index, role)
     series = value if isinstance(value, pd.Series) else pd.Series(np.asarray(value))
     if len(series) != len(data):
         raise DataError(role, f"{len(data)} values, one a row", str(len(series)))

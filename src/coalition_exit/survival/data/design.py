@@ -13,11 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from coalition_exit.errors import DataError, nearest, one_of
 from coalition_exit.survival.cox.timevarying import TimeFunction, TimeTerm, find_function
-from coalition_exit.survival.data.surv import Floats, Integers, Surv, refuse_text
+from coalition_exit.survival.data.surv import Floats, Integers, Surv, read_only, refuse_other_index, refuse_text
 
-_RESPONSE = re.compile(r"\s*Surv\s*\((?P<inside>[^()]*)\)\s*\Z")
+_RESPONSE = re.compile(r"\s*Surv\s*\((?P<inside>(?:[^()`]|`[^`]*`)*)\)\s*\Z")
 _TIME = re.compile(r"tt\s*\((?P<inside>.*)\)\s*\Z", re.DOTALL)
-_STRATA = re.compile(r"strata\s*\(([^()]*)\)\s*\Z")
+_STRATA = re.compile(r"strata\s*\(((?:[^()`]|`[^`]*`)*)\)\s*\Z")
 _NAME = re.compile(r"(?:[^\W\d]\w*|`[^`]+`)\Z")
 # What R's formulas for coxph hold beside covariates, and where it is said here.
 _INSTEAD = {
@@ -92,6 +92,12 @@ class Design:
     index: pd.Index | None = None
     strata_labels: tuple[object, ...] | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("x", "strata", "id", "cluster", "weights", "offset"):
+            values = getattr(self, name)
+            if values is not None:
+                object.__setattr__(self, name, read_only(values))
+
 
 def parse_formula(text: str) -> Formula:
     """Parse "Surv(start, stop, event) ~ a + b + strata(c)".
@@ -105,7 +111,7 @@ def parse_formula(text: str) -> Formula:
     match = _RESPONSE.match(left)
     if not tilde or match is None:
         raise DataError("formula", "'Surv(start, stop, event) ~ a + b' or 'Surv(time, event) ~ a'", repr(text))
-    response = tuple(_unquote(part) for part in match["inside"].split(","))
+    response = tuple(_unquote(part) for part in _split_terms(match["inside"], ","))
     if len(response) not in (2, 3) or not all(response):
         raise DataError("formula, Surv", "(time, event) or (start, stop, event)", repr(match["inside"]))
     terms: list[str] = []
@@ -114,9 +120,11 @@ def parse_formula(text: str) -> Formula:
     for term in _split_terms(right):
         found = _STRATA.match(term)
         if found:
-            strata.extend(_unquote(part) for part in found[1].split(","))
+            strata.extend(_unquote(part) for part in _split_terms(found[1], ","))
         elif _TIME.match(term):
             timed.append(_time_term(term))
+        elif not term and right.strip():
+            raise DataError("formula", "a term on each side of a '+'", repr(right.strip()))
         elif term not in ("1", ""):
             terms.append(term)
     return Formula(response, tuple(terms), tuple(strata), tuple(timed))
@@ -183,6 +191,8 @@ def build_design(
     DataError
         Unknown columns (with the nearest name), missing or infinite values, negative weights.
     """
+    if not isinstance(data, pd.DataFrame):
+        raise DataError("data", "a pandas DataFrame", f"a {type(data).__name__}")
     parsed = parse_formula(formula)
     if parsed.time_terms and tt is None:
         raise DataError("formula", "no tt() terms (the Cox model takes them)", repr(parsed.time_terms[0]))
@@ -257,6 +267,7 @@ def _column(data: pd.DataFrame, value: str | ArrayLike, role: str) -> pd.Series:
         if isinstance(column, pd.DataFrame):
             raise DataError(role, f"one column named {value!r}", "several of that name")
         return column
+    refuse_other_index(value, data.index, role)
     array = value.array if isinstance(value, pd.Series) else np.asarray(value)
     if array.shape != (len(data),):
         raise DataError(role, f"{len(data)} values, one a row", f"shape {array.shape}")
@@ -285,20 +296,23 @@ def _columns_in(terms: Sequence[str], data: pd.DataFrame) -> list[str]:
         if _NAME.match(term):
             found.append(_unquote(term))
         else:
-            words = re.findall(r"`([^`]+)`|([^\W\d]\w*)", term)
-            found.extend(w for pair in words for w in pair if w and w in data.columns)
+            words = re.findall(r"`([^`]+)`|\bQ\(\s*[\"']([^\"']+)[\"']\s*\)|([^\W\d]\w*)", term)
+            found.extend(w for found_as in words for w in found_as if w and w in data.columns)
     return list(dict.fromkeys(found))
 
 
 def _numbers(data: pd.DataFrame, name: str, role: str) -> Floats:
-    column = _column(data, name, role)
+    return _as_numbers(_column(data, name, role), f"column {name!r}")
+
+
+def _as_numbers(column: pd.Series, place: str) -> Floats:
     if column.dtype.kind in "mM":
-        raise DataError(f"column {name!r}", "numbers, such as days since a date", f"values of type {column.dtype}")
+        raise DataError(place, "numbers, such as days since a date", f"values of type {column.dtype}")
     try:
         values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError):
-        raise DataError(f"column {name!r}", "numbers", f"values of type {column.dtype}") from None
-    _refuse_text(column, f"column {name!r}")
+        raise DataError(place, "numbers", f"values of type {column.dtype}") from None
+    _refuse_text(column, place)
     return values
 
 
@@ -310,7 +324,7 @@ def _refuse_text(column: pd.Series, place: str) -> None:
 def _refuse_text_as_factor(terms: Sequence[str], data: pd.DataFrame) -> None:
     """Refuse columns of numbers stored as text or objects outside C(): each value would become a dummy."""
     for name in _columns_in([re.sub(r"\bC\s*\([^()]*\)", "", term) for term in terms], data):
-        column = data[name]
+        column = _column(data, name, "formula")
         if column.dtype.kind in "biufcmM" or isinstance(column.dtype, pd.CategoricalDtype):
             continue
         values = pd.Series(column.dropna().unique(), dtype=object)
@@ -322,8 +336,7 @@ def _refuse_text_as_factor(terms: Sequence[str], data: pd.DataFrame) -> None:
 
 def _finite(column: pd.Series, role: str) -> Floats:
     _refuse_text(column, role)
-    frame = column.to_frame("value")
-    values = _numbers(frame, "value", role)
+    values = np.array(_as_numbers(column, role))  # a copy: the caller may change the column later
     bad = ~np.isfinite(values)
     if bad.any():
         row = int(np.argmax(bad))
@@ -358,7 +371,7 @@ def _plain(column: pd.Series) -> Floats:
     """Return the column's values without a copy where they are real numbers already."""
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biuf":
         return column.to_numpy()
-    return _numbers(column.to_frame("value"), "value", f"column {column.name!r}")
+    return _as_numbers(column, f"column {column.name!r}")
 
 
 def _side_by_side(columns: Sequence[Floats], names: Sequence[str], n: int) -> Floats:
@@ -402,11 +415,19 @@ def _formulaic_matrix(terms: Sequence[str], data: pd.DataFrame) -> tuple[Floats,
         if data[name].isna().any():
             row = int(np.argmax(data[name].isna().to_numpy()))
             raise DataError(f"column {name!r}, row {row}", "a value", "a missing value")
+    # formulaic reads text as a factor when it is of type object, and takes pandas' own type of text for numbers.
+    text = [name for name in used if isinstance(data[name].dtype, pd.StringDtype)]
+    data = data.assign(**{name: data[name].astype(object) for name in text}) if text else data
     try:
         matrix: Any = formulaic.model_matrix("1 + " + " + ".join(terms), data, na_action="ignore", context={})
     except (FormulaicError, ValueError, TypeError, KeyError, SyntaxError) as error:
         columns = [str(c) for c in data.columns]
-        raise DataError("formula", f"terms over the columns {one_of(columns)}", str(error).split("\n")[0]) from None
+        unknown = re.search(r"name '(.+)' is not defined", str(error))
+        hint = nearest(unknown[1], columns) if unknown else ""
+        expected = f"terms over the columns {one_of(columns)}"
+        raise DataError("formula", expected, str(error).split("\n")[0], hint) from None
+    if not isinstance(matrix, pd.DataFrame):
+        raise DataError("formula", "one sum of terms", repr(" + ".join(terms)))
     if "Intercept" not in matrix.columns:
         expected = "terms without '0 +' or '- 1' (the baseline takes the intercept's place)"
         raise DataError("formula", expected, repr(" + ".join(terms)))

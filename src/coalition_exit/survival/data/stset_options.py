@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from coalition_exit.errors import DataError, nearest, one_of
-from coalition_exit.survival.data.surv import Floats
+from coalition_exit.survival.data.surv import Floats, refuse_other_index
 
 Flags = NDArray[np.bool_]
 
@@ -104,6 +104,7 @@ def _times_from_text(data: pd.DataFrame, text: str, option: str) -> Floats:
 
 
 def _aligned(data: pd.DataFrame, value: object, option: str) -> pd.Series:
+    refuse_other_index(value, data.index, f"stset, {option}")
     array = np.asarray(value)
     if array.shape != (len(data),):
         raise DataError(f"stset, {option}", f"{len(data)} values, one a row", f"an array of shape {array.shape}")

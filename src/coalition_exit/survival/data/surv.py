@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from coalition_exit.errors import DataError
@@ -76,6 +78,27 @@ class Surv:
     def __repr__(self) -> str:
         kind = "counting process" if self.is_counting else "right-censored"
         return f"Surv({kind}, {len(self)} rows, {int(self.event.sum())} events)"
+
+
+def read_only(values: NDArray[Any]) -> NDArray[Any]:
+    """Return a view of an array through which it cannot be changed."""
+    view = values.view()
+    view.setflags(write=False)
+    return view
+
+
+def refuse_other_index(values: object, index: pd.Index | None, place: str) -> None:
+    """Refuse a series whose index is not that of the data: its values would go to the wrong rows in silence.
+
+    Raises
+    ------
+    DataError
+        Says how to hand over the values alone.
+    """
+    if not isinstance(values, pd.Series) or index is None or values.index is index or values.index.equals(index):
+        return
+    hint = "to_numpy() hands over the values in the order of the rows"
+    raise DataError(place, "a series with the index of the data, or an array", "a series with another index", hint)
 
 
 def refuse_text(values: Iterable[object], place: str) -> None:

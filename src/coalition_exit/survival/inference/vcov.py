@@ -17,7 +17,7 @@ from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from coalition_exit.errors import DataError, FitError, nearest, one_of
 from coalition_exit.survival.cox.state import CoxState
-from coalition_exit.survival.data.surv import Floats, Integers
+from coalition_exit.survival.data.surv import Floats, Integers, refuse_other_index
 from coalition_exit.survival.shown import Shown
 
 CORRECTIONS = ("stata", "none")
@@ -111,7 +111,7 @@ def cluster_codes(state: CoxState, clusters: ArrayLike | None = None, place: str
     Raises
     ------
     DataError
-        A wrong length, a missing value, no clusters at all, a single cluster.
+        A wrong length, another index, a missing value, no clusters at all, a single cluster.
     """
     source = state.design.source
     n = len(state.design.surv) if source is None else int(source.max(initial=-1)) + 1
@@ -123,6 +123,7 @@ def cluster_codes(state: CoxState, clusters: ArrayLike | None = None, place: str
             labels = np.array([f"code {code}" for code in range(state.design.n_cluster)])
         found = ClusterCodes(state.design.cluster, labels)
     else:
+        refuse_other_index(clusters, state.design.index if source is None else None, place)
         values = pd.Series(np.asarray(clusters))
         # Rows of the data after the last one at risk have no trace in a split design.
         if len(values) != n and (source is None or len(values) < n):
