@@ -58,7 +58,9 @@ def fit(spec, correction="none", information="observed"):
         correction=correction,
         information=information,
     )
-    return model.fit(spec["formula"], data, id=spec["id"] or None, **common)
+    # Rows that enter late need to be told apart.
+    id = spec["id"] or (np.arange(len(data)) if "entry" in spec["formula"] else None)
+    return model.fit(spec["formula"], data, id=id, **common)
 
 
 def vector(table, quantity, terms):
@@ -475,3 +477,17 @@ def test_models_without_estimates():
     weighted = heart().assign(w=lambda d: 1.0 - d.groupby("id").event.transform("max"))
     with pytest.raises(FitError, match="no events"):
         DiscreteHazard().fit(EPISODES, weighted, id="id", weights="w")
+
+
+def test_episodes_within_a_period_need_their_subject():
+    """Without id the episodes of one subject would each give a row for the period they share."""
+    d = pd.DataFrame({"start": [0, 3, 0, 0], "stop": [3, 9, 8, 5], "event": [0, 1, 0, 1], "x": [0.0, 0, 1, 1]})
+    with pytest.raises(DataError, match=r"id: expected the subject of each row.* 1 rows that begin within a period"):
+        DiscreteHazard(period=2, baseline="constant").fit("Surv(start, stop, event) ~ x", d)
+    by_name = DiscreteHazard(period=2, baseline="constant").fit("Surv(start, stop, event) ~ x", d, id=[1, 1, 2, 3])
+    assert by_name.n_obs == 5 + 4 + 3
+    at_edges = DiscreteHazard(period=3, baseline="constant").fit("Surv(start, stop, event) ~ x", d)
+    assert at_edges.n_obs == 1 + 2 + 3 + 2
+    overlap = d.assign(start=[0, 2, 0, 0], name=["b", "b", "a", "c"])
+    with pytest.raises(DataError, match="subject b, row 1"):
+        DiscreteHazard(period=2).fit("Surv(start, stop, event) ~ x", overlap, id="name")

@@ -379,7 +379,7 @@ def _subjects(design: Design, codes: Integers) -> tuple[NDArray[np.bool_], NDArr
         first = ends = np.ones(n, dtype=bool)
         unit = np.arange(n)
     else:
-        check_episodes(design.surv, design.id)
+        check_episodes(design.surv, design.id, design.id_labels)
         check_single_exit(design.surv, codes, design.id, contiguous=True)
         order = np.lexsort((design.surv.stop, design.id))
         new = np.append(True, np.diff(design.id[order]) != 0)

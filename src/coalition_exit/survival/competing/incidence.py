@@ -323,7 +323,7 @@ def _subjects(design: Design, codes: Integers) -> Integers:
         if design.surv.is_counting:
             raise DataError("id", "the subject of each row, as the data are start-stop", "none")
         return np.arange(len(design.surv))
-    check_episodes(design.surv, design.id)
+    check_episodes(design.surv, design.id, design.id_labels)
     check_single_exit(design.surv, codes, design.id, contiguous=False)
     return design.id
 

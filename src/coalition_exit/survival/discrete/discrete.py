@@ -163,8 +163,8 @@ class DiscreteHazard:
             One row per episode (start, stop]. Never changed.
         id
             Subject of each row. A subject has one row per period, whatever the number of its
-            episodes. None makes every row its own subject: right for one row a subject only, as the
-            episodes of one subject would each give a row for the period they share.
+            episodes. None makes every row its own subject; it is refused where a row begins within a
+            period, as the episodes of one subject would each give a row for the period they share.
         cluster
             Cluster of each row; gives the cluster sandwich. With a random intercept a cluster holds
             whole groups, and the sandwich is that of the marginal likelihood.
@@ -260,12 +260,16 @@ class DiscreteHazard:
         self, design: Design, beside: _Beside
     ) -> tuple[PersonPeriods, Baseline | StratifiedBaseline, int]:
         if design.id is not None:
-            check_episodes(design.surv, design.id)
+            check_episodes(design.surv, design.id, design.id_labels)
         pp = person_periods(
             design.surv, design.x, period_length(self.period), id=design.id, covariates=self.covariates,
             partial=self.partial, repeated=self.repeated, cluster=design.cluster, weights=design.weights,
             offset=design.offset, strata=beside.stratum, group=beside.group,
         )  # fmt: skip
+        if design.id is None and pp.counts.n_late:
+            # Two episodes of one subject in a period would make two person-periods of one.
+            expected = "the subject of each row, as rows begin within a period (one each if they are all different)"
+            raise DataError("id", expected, f"None, and {pp.counts.n_late} rows that begin within a period")
         if not len(pp.period):
             raise FitError("no_observations", "no person-period is left when those cut short by censoring are dropped")
         counted = pp.event if pp.weights is None else pp.event & (pp.weights > 0)
