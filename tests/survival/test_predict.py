@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -328,6 +330,44 @@ def test_tables_and_where_curves_are_not_known() -> None:
     contrast = survival_contrast(scenarios, 0, 1, [5, last + 1]).table
     assert contrast["estimate"].isna().tolist() == [False, True]
     assert list(contrast) == COLUMNS
+
+
+def test_scenarios_by_the_variables_of_the_formula() -> None:
+    """Factors, splines and transformations are made as they were for the data."""
+    d = data_of("lung").assign(ph_ecog=lambda d: d["ph_ecog"].clip(upper=2))
+    d = d.assign(ecog=d["ph_ecog"].map("e{}".format), place=d["ph_ecog"] + 1)
+    d["word"] = d["ecog"].astype("string")
+    for terms in ("C(ecog)*age", "word + sex", "C(place) + sex", "bs(age, df=4) + sex", "scale(age)*sex + I(age**2)"):
+        fit = CoxPH(ties="efron").fit(f"Surv(time, event) ~ {terms}", d)
+        rows = [4, 0, 17, 60]
+        new = d.iloc[rows].assign(place=lambda d: d["place"].astype(float))
+        by_column = pd.DataFrame(fit.state.design.x[rows], columns=list(fit.terms), index=new.index)
+        for make in (fit.scenarios, lambda frame, fit=fit: fit.predict("lp", newdata=frame)):
+            one, two = make(new), make(by_column)
+            if isinstance(one, pd.DataFrame):
+                pd.testing.assert_frame_equal(one, two)
+                np.testing.assert_allclose(one["estimate"], fit.predict("lp").loc[new.index, "estimate"], rtol=1e-12)
+            else:
+                pd.testing.assert_frame_equal(survival(one, [100.0]).table, survival(two, [100.0]).table)
+
+
+def test_scenarios_refuse_levels_and_values_that_the_data_do_not_have() -> None:
+    d = data_of("lung").assign(ecog=lambda d: d["ph_ecog"].map("e{}".format))
+    fit = CoxPH().fit("Surv(time, event) ~ C(ecog) + bs(age, df=4)", d)
+    cases = [
+        ({"ecog": "e9", "age": 60.0}, "levels of factors that the data have, got {'e9'}"),
+        ({"ecog": "e1", "age": 200.0}, "beyond upper"),
+        ({"ecog": None, "age": 60.0}, "newdata, column 'ecog', row 0: expected a value"),
+        ({"ecog": "e1"}, "a column for the variable 'age', got ecog"),
+    ]
+    for values, message in cases:
+        with pytest.raises(DataError, match=message):
+            fit.scenarios(pd.DataFrame([values]))
+    own = pd.DataFrame([{"ecog": "e1", "age": 60.0} | dict.fromkeys(fit.terms, 0.0)])
+    np.testing.assert_array_equal(scenario_matrix(fit.terms, own, fit.state.design.encoding)[0], np.zeros((1, len(fit.terms))))
+    again = pickle.loads(pickle.dumps(fit))
+    new = pd.DataFrame([{"ecog": "e1", "age": 60.0}])
+    pd.testing.assert_frame_equal(survival(again.scenarios(new)).table, survival(fit.scenarios(new)).table)
 
 
 def test_scenarios_follow_the_frame() -> None:

@@ -242,7 +242,7 @@ class CauseFits(Shown):
         if self.design.strata is not None:
             raise DataError("predict", "a model without strata", "a stratified one (each stratum has its own hazards)")
         fits = list(self.fits.values())
-        x, labels = scenario_matrix(fits[0].terms, scenarios(at))
+        x, labels = scenario_matrix(fits[0].terms, scenarios(at), self.design.encoding)
         grid = np.unique(np.concatenate([fit.state.risk_sets.times for fit in fits]))
         hazards = np.stack([_hazard(fit, grid, x) for fit in fits], axis=2)
         incidence, free = incidence_from_hazards(hazards, product)

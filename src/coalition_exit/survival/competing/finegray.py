@@ -155,7 +155,7 @@ class FineGrayFit(Fit):
         check_interval_options(variance, conf_type, level)
         if state.design.strata is not None:
             raise DataError("predict", "a model without strata", "a stratified one (each stratum has its own hazard)")
-        x, labels = scenario_matrix(self.terms, scenarios(at))
+        x, labels = scenario_matrix(self.terms, scenarios(at), state.design.encoding)
         known = state.likelihood.risk_sets.times
         increments = np.bincount(state.likelihood.steps.at, weights=state.evaluation.hazard, minlength=len(known))
         baseline = np.append(0.0, np.cumsum(increments))

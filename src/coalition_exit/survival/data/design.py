@@ -71,7 +71,8 @@ class Design:
     ``time_terms`` are terms tt(x, function) that are not yet columns of ``x``. ``source`` is set when rows were split
     at event times for such terms: the position of each row's origin in the data. ``cluster_labels``, ``id_labels`` and
     ``strata_labels`` are what the codes of ``cluster``, ``id`` and ``strata`` stand for (a stratum of several columns
-    is the tuple of their values), ``index`` the labels of the data's rows.
+    is the tuple of their values), ``index`` the labels of the data's rows. ``encoding`` is formulaic's record of
+    how the terms were made from the data's columns, None where the terms are columns.
     """
 
     surv: Surv
@@ -91,6 +92,7 @@ class Design:
     id_labels: NDArray[Any] | None = None
     index: pd.Index | None = None
     strata_labels: tuple[object, ...] | None = None
+    encoding: Any = None
 
     def __post_init__(self) -> None:
         for name in ("x", "strata", "id", "cluster", "weights", "offset"):
@@ -211,7 +213,7 @@ def build_design(
     surv = Surv(
         *(_numbers(data, name, name) for name in parsed.response[:-1]), _event_column(data, parsed.response[-1])
     )
-    x, names = _matrix(parsed.terms, data)
+    x, names, encoding = _matrix(parsed.terms, data)
     ids, subjects = _codes(extra["id"], "id") if "id" in extra else (None, None)
     clusters, labels = _codes(extra["cluster"], "cluster") if "cluster" in extra else (None, None)
     strata, strata_labels = _strata(parsed.strata, data)
@@ -232,6 +234,7 @@ def build_design(
         id_labels=subjects,
         index=data.index,
         strata_labels=strata_labels,
+        encoding=encoding,
     )
 
 
@@ -254,7 +257,7 @@ def _strata(names: Sequence[str], data: pd.DataFrame) -> tuple[Integers | None, 
 
 def _timed(term: str, name: str, data: pd.DataFrame, tt: Mapping[str, TimeFunction] | None) -> TimeTerm:
     function = find_function(name, tt)
-    x, names = _matrix((term,), data)
+    x, names, _ = _matrix((term,), data)
     return TimeTerm(tuple(f"tt({inner}, {name})" for inner in names), x, function)
 
 
@@ -358,12 +361,12 @@ def _event_column(data: pd.DataFrame, name: str) -> ArrayLike:
     return column.to_numpy()
 
 
-def _matrix(terms: Sequence[str], data: pd.DataFrame) -> tuple[Floats, tuple[str, ...]]:
+def _matrix(terms: Sequence[str], data: pd.DataFrame) -> tuple[Floats, tuple[str, ...], Any]:
     names = tuple(_unquote(term) for term in terms)
     if all(_NAME.match(term) for term in terms) and len(set(names)) == len(names):
         columns = [_column(data, name, "formula") for name in names]
         if all(pd.api.types.is_numeric_dtype(c) for c in columns):
-            return _side_by_side([_plain(c) for c in columns], names, len(data)), names
+            return _side_by_side([_plain(c) for c in columns], names, len(data)), names, None
     return _formulaic_matrix(terms, data)
 
 
@@ -398,7 +401,7 @@ def _copy_finite(column: Floats, to: Floats) -> bool:
     return finite
 
 
-def _formulaic_matrix(terms: Sequence[str], data: pd.DataFrame) -> tuple[Floats, tuple[str, ...]]:
+def _formulaic_matrix(terms: Sequence[str], data: pd.DataFrame) -> tuple[Floats, tuple[str, ...], Any]:
     import formulaic  # slow to import, and only transformations need it
     from formulaic.errors import FormulaicError
 
@@ -415,11 +418,9 @@ def _formulaic_matrix(terms: Sequence[str], data: pd.DataFrame) -> tuple[Floats,
         if data[name].isna().any():
             row = int(np.argmax(data[name].isna().to_numpy()))
             raise DataError(f"column {name!r}, row {row}", "a value", "a missing value")
-    # formulaic reads text as a factor when it is of type object, and takes pandas' own type of text for numbers.
-    text = [name for name in used if isinstance(data[name].dtype, pd.StringDtype)]
-    data = data.assign(**{name: data[name].astype(object) for name in text}) if text else data
+    text = "1 + " + " + ".join(terms)
     try:
-        matrix: Any = formulaic.model_matrix("1 + " + " + ".join(terms), data, na_action="ignore", context={})
+        matrix: Any = formulaic.model_matrix(text, text_as_objects(data, used), na_action="ignore", context={})
     except (FormulaicError, ValueError, TypeError, KeyError, SyntaxError) as error:
         columns = [str(c) for c in data.columns]
         unknown = re.search(r"name '(.+)' is not defined", str(error))
@@ -431,6 +432,7 @@ def _formulaic_matrix(terms: Sequence[str], data: pd.DataFrame) -> tuple[Floats,
     if "Intercept" not in matrix.columns:
         expected = "terms without '0 +' or '- 1' (the baseline takes the intercept's place)"
         raise DataError("formula", expected, repr(" + ".join(terms)))
+    encoding = matrix.model_spec
     matrix = matrix.drop(columns="Intercept")
     x = np.ascontiguousarray(matrix, dtype=np.float64)
     names = tuple(str(name) for name in matrix.columns)
@@ -438,7 +440,13 @@ def _formulaic_matrix(terms: Sequence[str], data: pd.DataFrame) -> tuple[Floats,
         if not np.isfinite(x[:, j]).all():
             row = int(np.argmax(~np.isfinite(x[:, j])))
             raise DataError(f"term {name!r}, row {row}", "a finite number", str(x[row, j]))
-    return x, names
+    return x, names, encoding
+
+
+def text_as_objects(data: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Return the data with text as formulaic reads it, as a factor; it takes pandas' own type of text for numbers."""
+    text = [name for name in names if isinstance(data[name].dtype, pd.StringDtype)]
+    return data.assign(**{name: data[name].astype(object) for name in text}) if text else data
 
 
 def _codes(column: pd.Series, role: str) -> tuple[Integers, NDArray[Any]]:

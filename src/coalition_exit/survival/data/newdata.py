@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from coalition_exit.errors import DataError, nearest, one_of
+from coalition_exit.survival.data.design import text_as_objects
 from coalition_exit.survival.data.surv import Floats, refuse_text
 
 
-def scenario_matrix(terms: Sequence[str], newdata: pd.DataFrame) -> tuple[Floats, tuple[Hashable, ...]]:
+def scenario_matrix(
+    terms: Sequence[str], newdata: pd.DataFrame, encoding: Any = None
+) -> tuple[Floats, tuple[Hashable, ...]]:
     """Read covariate values for the terms of a model from a data frame.
 
     Parameters
@@ -20,7 +25,11 @@ def scenario_matrix(terms: Sequence[str], newdata: pd.DataFrame) -> tuple[Floats
         Names of the p coefficients.
     newdata
         One row a scenario, a column for each term. A product term such as ``"a:b"`` that is no column is
-        the product of the columns ``a`` and ``b``. Further columns are left alone.
+        the product of the columns ``a`` and ``b``; other terms that are no columns are made from the variables of the
+        formula as they were for the data (the same levels of factors, knots of splines, means of ``scale``). Further
+        columns are left alone.
+    encoding
+        ``Design.encoding`` of the model.
 
     Returns
     -------
@@ -30,7 +39,8 @@ def scenario_matrix(terms: Sequence[str], newdata: pd.DataFrame) -> tuple[Floats
     Raises
     ------
     DataError
-        On a missing column, a value that is no number, or labels that occur twice.
+        On a missing column, a value that is no number, a level that the data did not have, or labels that occur
+        twice.
     """
     if not isinstance(newdata, pd.DataFrame):
         raise DataError("newdata", "a DataFrame with one row a scenario", type(newdata).__name__)
@@ -42,9 +52,44 @@ def scenario_matrix(terms: Sequence[str], newdata: pd.DataFrame) -> tuple[Floats
         twice = newdata.index[newdata.index.duplicated()][0]
         raise DataError("newdata, index", "a label of its own for each scenario", f"{twice!r} twice")
     values = np.empty((len(newdata), len(terms)))
+    absent = set() if encoding is None else {t for t in encoding.column_names if _is_absent(t, newdata)} & set(terms)
+    made = _encode(encoding, newdata) if absent else newdata
     for j, term in enumerate(terms):
-        values[:, j] = _term_values(term, newdata)
+        values[:, j] = made[term] if term in absent else _term_values(term, newdata)
     return values, tuple(newdata.index)
+
+
+def _is_absent(term: str, newdata: pd.DataFrame) -> bool:
+    """Tell whether a term is neither a column nor a product of columns."""
+    parts = split_product(term)
+    return term not in newdata.columns and not (len(parts) > 1 and all(part in newdata.columns for part in parts))
+
+
+def _encode(encoding: Any, newdata: pd.DataFrame) -> pd.DataFrame:
+    """Make the terms from the variables of the formula."""
+    from formulaic.errors import DataMismatchWarning, FormulaicError  # slow to import
+
+    variables = sorted(str(name) for name in encoding.required_variables)
+    for name in variables:
+        if name not in newdata.columns:
+            columns = [str(column) for column in newdata.columns]
+            raise DataError("newdata", f"a column for the variable {name!r}", one_of(columns), nearest(name, columns))
+        if newdata[name].isna().any():
+            row = newdata.index[int(np.argmax(newdata[name].isna().to_numpy()))]
+            raise DataError(f"newdata, column {name!r}, row {row!r}", "a value", "a missing value")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DataMismatchWarning)
+            found = encoding.get_model_matrix(text_as_objects(newdata, variables), context={})
+    except DataMismatchWarning as error:
+        unknown = str(error).partition("): ")[2].partition(". ")[0]
+        raise DataError("newdata", "levels of factors that the data have", unknown) from None
+    except (FormulaicError, ValueError, TypeError, KeyError) as error:
+        raise DataError("newdata", f"values for {', '.join(variables)}", str(error).split("\n")[0]) from None
+    table = pd.DataFrame(np.asarray(found, dtype=np.float64), index=newdata.index, columns=list(found.columns))
+    for term in table.columns[~np.isfinite(table.to_numpy()).all(axis=0)]:
+        raise DataError(f"newdata, term {term!r}", "finite numbers", "others")
+    return table
 
 
 def _term_values(term: str, newdata: pd.DataFrame) -> Floats:

@@ -284,7 +284,7 @@ def reference_point(state: CoxState, at: str | Mapping[str, float] | pd.Series =
     """
     design = state.design
     if not isinstance(at, str):
-        return scenario_matrix(design.names, pd.DataFrame([dict(at)]))[0][0], 0.0
+        return scenario_matrix(design.names, pd.DataFrame([dict(at)]), design.encoding)[0][0], 0.0
     if at not in REFERENCES:
         raise DataError("at", one_of((*REFERENCES, "values by covariate")), repr(at), nearest(at, REFERENCES))
     if at == "zero":

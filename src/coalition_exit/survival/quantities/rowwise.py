@@ -123,7 +123,7 @@ def _rows(
         shift = np.zeros(n) if design.offset is None else design.offset
         codes = np.zeros(n, dtype=np.int64) if design.strata is None else design.strata
         return design.x, pd.RangeIndex(n) if design.index is None else design.index, shift, codes
-    x, _ = scenario_matrix(design.names, newdata.reset_index(drop=True))
+    x, _ = scenario_matrix(design.names, newdata.reset_index(drop=True), design.encoding)
     shift = np.zeros(len(x)) if offset is None else np.asarray(offset, dtype=np.float64)
     if strata is None and design.strata is not None:
         raise DataError("strata", "the stratum of each row of newdata", "None")

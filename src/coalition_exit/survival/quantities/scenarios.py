@@ -166,7 +166,7 @@ def fixed_scenarios(
     """
     refuse_time_terms(state, "fixed scenarios", "Use path_scenarios(state, path_over_time(state, ...))")
     jumps = hazard_jumps(state, vcov=vcov, ties=ties, strata_labels=strata_labels)
-    values, labels = scenario_matrix(jumps.terms, newdata)
+    values, labels = scenario_matrix(jumps.terms, newdata, state.design.encoding)
     centred = values - jumps.center
     offsets = _each(offset, len(labels), "offset")
     items: list[Trajectory] = []
@@ -277,7 +277,7 @@ def path_scenarios(
         if name not in frame.columns:
             columns = [str(column) for column in frame.columns]
             raise DataError("path", f"a column {name!r}", one_of(columns), nearest(name, columns))
-    values, _ = scenario_matrix(jumps.terms, frame)
+    values, _ = scenario_matrix(jumps.terms, frame, state.design.encoding)
     low, high = (numbers(frame[name], f"path, column {name!r}") for name in (start, stop))
     shift = np.zeros(len(frame)) if offset is None else numbers(frame[offset], f"path, column {offset!r}")
     if strata is None and len(jumps.strata) > 1:
