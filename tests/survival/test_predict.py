@@ -364,7 +364,9 @@ def test_scenarios_refuse_levels_and_values_that_the_data_do_not_have() -> None:
         with pytest.raises(DataError, match=message):
             fit.scenarios(pd.DataFrame([values]))
     own = pd.DataFrame([{"ecog": "e1", "age": 60.0} | dict.fromkeys(fit.terms, 0.0)])
-    np.testing.assert_array_equal(scenario_matrix(fit.terms, own, fit.state.design.encoding)[0], np.zeros((1, len(fit.terms))))
+    np.testing.assert_array_equal(
+        scenario_matrix(fit.terms, own, fit.state.design.encoding)[0], np.zeros((1, len(fit.terms)))
+    )
     again = pickle.loads(pickle.dumps(fit))
     new = pd.DataFrame([{"ecog": "e1", "age": 60.0}])
     pd.testing.assert_frame_equal(survival(again.scenarios(new)).table, survival(fit.scenarios(new)).table)

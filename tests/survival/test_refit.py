@@ -52,6 +52,8 @@ def test_weights_and_terms(data, ties, correction):
         agree(weighted.refit(terms=terms), expected)
     assert weighted.refit(terms=["d", "a"]).formula == "Surv(start, stop, event) ~ d + a + strata(s)"
     assert weighted.formula == fit.formula
+    quoted = CoxPH().fit("Surv(start, stop, event) ~ d + a + strata(`s + 1`)", data.rename(columns={"s": "s + 1"}))
+    assert quoted.refit(terms=["a"]).formula == "Surv(start, stop, event) ~ a + strata(`s + 1`)"
 
 
 def test_the_covariance_is_of_the_kind_of_the_fit(data):

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from coalition_exit.errors import DataError, FitError, nearest, one_of
 from coalition_exit.survival.cox.partial import PartialLikelihood
 from coalition_exit.survival.cox.solver import maximize
+from coalition_exit.survival.data.design import split_terms
 from coalition_exit.survival.data.surv import Floats, Integers, refuse_other_index
 from coalition_exit.survival.inference.vcov import CORRECTIONS, cluster_sandwich, cluster_vcov, correction_factor
 
@@ -142,5 +143,5 @@ def _checked_weights(weights: ArrayLike, n: int) -> Floats:
 def _formula(formula: str, names: Sequence[str]) -> str:
     """Return the formula of the terms kept, with the strata of the old one."""
     left, _, right = formula.partition("~")
-    strata = [part.strip() for part in right.split("+") if part.strip().startswith("strata")]
+    strata = [part for part in split_terms(right) if part.startswith("strata")]
     return f"{left.strip()} ~ {' + '.join([*names, *strata]) or '1'}"

@@ -113,16 +113,16 @@ def parse_formula(text: str) -> Formula:
     match = _RESPONSE.match(left)
     if not tilde or match is None:
         raise DataError("formula", "'Surv(start, stop, event) ~ a + b' or 'Surv(time, event) ~ a'", repr(text))
-    response = tuple(_unquote(part) for part in _split_terms(match["inside"], ","))
+    response = tuple(_unquote(part) for part in split_terms(match["inside"], ","))
     if len(response) not in (2, 3) or not all(response):
         raise DataError("formula, Surv", "(time, event) or (start, stop, event)", repr(match["inside"]))
     terms: list[str] = []
     strata: list[str] = []
     timed: list[tuple[str, str]] = []
-    for term in _split_terms(right):
+    for term in split_terms(right):
         found = _STRATA.match(term)
         if found:
-            strata.extend(_unquote(part) for part in _split_terms(found[1], ","))
+            strata.extend(_unquote(part) for part in split_terms(found[1], ","))
         elif _TIME.match(term):
             timed.append(_time_term(term))
         elif not term and right.strip():
@@ -135,7 +135,7 @@ def parse_formula(text: str) -> Formula:
 def _time_term(term: str) -> tuple[str, str]:
     """Return x and function of "tt(x, function)"."""
     match = _TIME.match(term)
-    parts = _split_terms(match["inside"], ",") if match else []
+    parts = split_terms(match["inside"], ",") if match else []
     if len(parts) != 2 or not all(parts):
         raise DataError("formula, tt()", "tt(x, function), e.g. tt(x, log)", repr(term))
     return parts[0], parts[1]
@@ -146,7 +146,7 @@ def _unquote(name: str) -> str:
     return name[1:-1] if len(name) > 1 and name[0] == name[-1] == "`" else name
 
 
-def _split_terms(text: str, at: str = "+") -> list[str]:
+def split_terms(text: str, at: str = "+") -> list[str]:
     """Split at the plus signs (or commas) outside parentheses and back-quotes."""
     terms, depth, quoted, current = [], 0, False, ""
     for letter in text:
