@@ -395,3 +395,21 @@ def test_data_of_another_kind_and_columns_named_twice():
         build_design(RESPONSE + "x + C(f)", twice)
     with pytest.raises(DataError, match="weights: expected numbers"):
         build_design(RESPONSE + "x", frame(), weights="f")
+
+
+def test_rows_are_numbered_as_in_the_data_when_some_are_left_out():
+    data = frame()
+    data["x"] = data["x"].where(data.index != data.index[1])
+    for column, value, place in (
+        ("b", -1.0, "Surv, row 4"),
+        ("e", 3, "Surv, event, row 4"),
+        ("n", -1, "weights, row 4"),
+    ):
+        wrong = data.copy()
+        wrong.loc[wrong.index[4], column] = value
+        with pytest.raises(DataError, match=place):
+            CoxPH().fit(RESPONSE + "x", wrong, weights="n", missing="drop")
+    overlap = data.copy()
+    overlap.loc[overlap.index[5], "a"] = 7
+    with pytest.raises(DataError, match=r"subject 3, row 5: .*\(row 4 ends"):
+        CoxPH().fit(RESPONSE + "x", overlap, id="id", missing="drop")

@@ -261,7 +261,7 @@ class CoxPH:
                 if getattr(design, name) is not None:
                     raise DataError(name, "none with ties='exact', which has no weighted or row-wise score", "values")
         if design.id is not None:
-            check_episodes(design.surv, design.id, design.id_labels)
+            check_episodes(design.surv, design.id, design.id_labels, design.kept)
         if not design.surv.event.any():
             raise FitError("no_events", f"no events among {len(design.surv)} rows")
         return 1.0 if design.cluster is None else correction_factor(self.correction, design.n_cluster or 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -72,7 +72,8 @@ class Design:
     at event times for such terms: the position of each row's origin in the data. ``cluster_labels``, ``id_labels`` and
     ``strata_labels`` are what the codes of ``cluster``, ``id`` and ``strata`` stand for (a stratum of several columns
     is the tuple of their values), ``index`` the labels of the data's rows. ``encoding`` is formulaic's record of
-    how the terms were made from the data's columns, None where the terms are columns.
+    how the terms were made from the data's columns, None where the terms are columns. ``kept`` are the positions of
+    the rows in the data given, where some were left out.
     """
 
     surv: Surv
@@ -93,6 +94,7 @@ class Design:
     index: pd.Index | None = None
     strata_labels: tuple[object, ...] | None = None
     encoding: Any = None
+    kept: Integers | None = None
 
     def __post_init__(self) -> None:
         for name in ("x", "strata", "id", "cluster", "weights", "offset"):
@@ -205,11 +207,16 @@ def build_design(
         for name, value in (("id", id), ("cluster", cluster), ("weights", weights), ("offset", offset))
         if value is not None
     }
-    n_dropped = 0
-    if missing == "drop":
-        data, extra, n_dropped = _drop_missing(parsed, data, extra)
-    if not len(data):
-        raise DataError("data", "at least one complete row", f"none ({n_dropped} dropped for missing values)")
+    keep = _complete(parsed, data, extra) if missing == "drop" else np.ones(len(data), dtype=bool)
+    if not keep.any():
+        raise DataError("data", "at least one complete row", f"none ({len(keep)} dropped for missing values)")
+    if not keep.all():
+        rows, kept = np.flatnonzero(keep), {name: series[keep] for name, series in extra.items()}
+        try:
+            design = build_design(formula, data[keep], tt=tt, **kept)
+        except DataError as error:
+            raise _renumbered(error, rows) from None
+        return replace(design, n_dropped=len(keep) - len(rows), kept=rows)
     surv = Surv(
         *(_numbers(data, name, name) for name in parsed.response[:-1]), _event_column(data, parsed.response[-1])
     )
@@ -228,7 +235,6 @@ def build_design(
         n_cluster=None if labels is None else len(labels),
         weights=_weights(extra["weights"]) if "weights" in extra else None,
         offset=_finite(extra["offset"], "offset") if "offset" in extra else None,
-        n_dropped=n_dropped,
         time_terms=tuple(_timed(term, name, data, tt) for term, name in parsed.time_terms),
         cluster_labels=labels,
         id_labels=subjects,
@@ -277,19 +283,24 @@ def _column(data: pd.DataFrame, value: str | ArrayLike, role: str) -> pd.Series:
     return pd.Series(array, index=data.index)
 
 
-def _drop_missing(
-    parsed: Formula, data: pd.DataFrame, extra: dict[str, pd.Series]
-) -> tuple[pd.DataFrame, dict[str, pd.Series], int]:
+def _complete(parsed: Formula, data: pd.DataFrame, extra: Mapping[str, pd.Series]) -> NDArray[np.bool_]:
+    """Tell which rows have all the values that the model needs."""
     used = [*parsed.response, *parsed.strata, *_columns_in([*parsed.terms, *(x for x, _ in parsed.time_terms)], data)]
     for name in used:
         _column(data, name, "formula")
     keep = data[used].notna().all(axis=1).to_numpy()
     for series in extra.values():
         keep &= series.notna().to_numpy()
-    if keep.all():
-        return data, extra, 0
-    kept = {name: series[keep] for name, series in extra.items()}
-    return data[keep], kept, int((~keep).sum())
+    return keep
+
+
+def _renumbered(error: DataError, rows: Integers) -> DataError:
+    """Return an error about some rows of the data with their numbers among all."""
+
+    def renumber(text: str) -> str:
+        return re.sub(r"\brow (\d+)", lambda match: f"row {rows[int(match[1])]}", text)
+
+    return DataError(renumber(error.place), renumber(error.expected), renumber(error.got), error.hint)
 
 
 def _columns_in(terms: Sequence[str], data: pd.DataFrame) -> list[str]:

@@ -158,7 +158,7 @@ def _events(values: NDArray[np.generic]) -> NDArray[np.bool_]:
     raise DataError(f"Surv, event, row {row}", "0 (censored) or 1 (event)", str(codes[row]), hint)
 
 
-def check_episodes(surv: Surv, ids: Integers, labels: ArrayLike | None = None) -> None:
+def check_episodes(surv: Surv, ids: Integers, labels: ArrayLike | None = None, rows: Integers | None = None) -> None:
     """Refuse overlapping episodes of one subject, and rows after its event.
 
     Parameters
@@ -169,6 +169,8 @@ def check_episodes(surv: Surv, ids: Integers, labels: ArrayLike | None = None) -
         Integer code of the subject of each row, shape (n,).
     labels
         Names of the subjects by code, for the message.
+    rows
+        Numbers of the rows for the message, shape (n,); 0 to n - 1 by default.
 
     Raises
     ------
@@ -187,8 +189,9 @@ def check_episodes(surv: Surv, ids: Integers, labels: ArrayLike | None = None) -
         at = int(np.argmax(overlap))
         row, before = int(order[at + 1]), int(order[at])
         name = np.asarray(labels)[ids[row]] if labels is not None else ids[row]
+        number, earlier = (row, before) if rows is None else (rows[row], rows[before])
         raise DataError(
-            f"subject {name}, row {row}",
-            f"episodes that do not overlap (row {before} ends at {surv.stop[before]:g})",
+            f"subject {name}, row {number}",
+            f"episodes that do not overlap (row {earlier} ends at {surv.stop[before]:g})",
             f"an episode that starts at {surv.start[row]:g}",
         )
