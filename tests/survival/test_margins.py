@@ -309,3 +309,10 @@ def test_the_reference_covers_what_it_says() -> None:
     assert {"breslow", "efron"} == set(MODELS["ties"])
     assert (MODELS["cluster"] != "").sum() >= 6
     assert (MODELS["weights"] != "").sum() >= 3
+
+
+def test_values_that_are_no_numbers_are_refused() -> None:
+    with pytest.raises(DataError, match="at, 'age': expected finite numbers, got old"):
+        margins(state_of("lung_breslow"), {"age": "old"})
+    with pytest.raises(DataError, match=r"at: expected one of .*, got 'agee'"):
+        margins(state_of("lung_breslow"), {"agee": "old"})

@@ -413,3 +413,12 @@ def test_rows_are_numbered_as_in_the_data_when_some_are_left_out():
     overlap.loc[overlap.index[5], "a"] = 7
     with pytest.raises(DataError, match=r"subject 3, row 5: .*\(row 4 ends"):
         CoxPH().fit(RESPONSE + "x", overlap, id="id", missing="drop")
+
+
+def test_several_rows_of_a_subject_need_their_starts():
+    with pytest.raises(DataError, match=r"subject 1: expected one row a subject with Surv.time, event., got several"):
+        CoxPH().fit("Surv(b, e) ~ x", frame(), id="id")
+    fit = CoxPH().fit(RESPONSE + "x", frame())
+    assert "each row counts as a subject (no id)" in str(fit)
+    assert "no id" not in str(CoxPH().fit(RESPONSE + "x", frame(), id="id"))
+    assert "no id" not in str(CoxPH().fit("Surv(b, e) ~ x", frame()))

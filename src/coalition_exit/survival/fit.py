@@ -255,13 +255,17 @@ class CoxFit(Fit):
 
     @property
     def notes(self) -> tuple[str, ...]:
+        notes = super().notes
+        design = self.state.design
+        if design.id is None and design.surv.is_counting:
+            notes = (*notes, "each row counts as a subject (no id)")
         if self.penalty == "none":
-            return super().notes
+            return notes
         note = {
             "firth": 'penalized log-likelihoods; tidy(intervals="profile") has the intervals to report',
             "ridge": "log-likelihoods without penalty; the ridge biases estimates towards 0 and intervals ignore it",
         }[self.penalty]
-        return (*super().notes, note)
+        return (*notes, note)
 
     def _profile(self, level: float) -> tuple[Floats, Floats, Floats, Floats]:
         if self.n_cluster:

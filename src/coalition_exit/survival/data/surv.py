@@ -189,6 +189,9 @@ def check_episodes(surv: Surv, ids: Integers, labels: ArrayLike | None = None, r
         at = int(np.argmax(overlap))
         row, before = int(order[at + 1]), int(order[at])
         name = np.asarray(labels)[ids[row]] if labels is not None else ids[row]
+        if not np.isfinite(surv.start[row]):
+            expected = "one row a subject with Surv(time, event)"
+            raise DataError(f"subject {name}", expected, "several", "Surv(start, stop, event) takes episodes")
         number, earlier = (row, before) if rows is None else (rows[row], rows[before])
         raise DataError(
             f"subject {name}, row {number}",

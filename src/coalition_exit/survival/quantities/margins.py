@@ -139,8 +139,8 @@ def margins(
     critical(level)
     refuse_time_terms(state, "margins", "Use hazard_ratio_over_time")
     names = state.design.names
+    plan = _changed_terms(names, tuple(at or {}))
     values = {name: _values_of(name, value) for name, value in (at or {}).items()}
-    plan = _changed_terms(names, tuple(values))
     x, weights, offset = _sample(state, others)
     points = list(itertools.product(*values.values()))
     first = _changed_columns(names, x, dict(zip(values, points[0], strict=True)), plan, others)
@@ -173,7 +173,10 @@ def _check_names(others: str, prediction: str, scale: str) -> None:
 
 
 def _values_of(name: str, value: ArrayLike) -> Floats:
-    values = np.atleast_1d(np.asarray(value, dtype=np.float64))
+    try:
+        values = np.atleast_1d(np.asarray(value, dtype=np.float64))
+    except (TypeError, ValueError):
+        raise DataError(f"at, {name!r}", "finite numbers", str(value)) from None
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
         raise DataError(f"at, {name!r}", "finite numbers", str(value))
     return values
