@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from coalition_exit.errors import DataError
 from coalition_exit.survival import CoxPH, Surv
-from coalition_exit.survival.data.design import build_design, parse_formula
+from coalition_exit.survival.data.design import build_design
+from coalition_exit.survival.data.formula import parse_formula
 from coalition_exit.survival.data.surv import check_episodes
 
 RESPONSE = "Surv(a, b, e) ~ "

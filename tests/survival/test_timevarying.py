@@ -9,7 +9,8 @@ import pytest
 from coalition_exit.errors import DataError
 from coalition_exit.survival.cox.cox import CoxPH
 from coalition_exit.survival.cox.timevarying import expand_design
-from coalition_exit.survival.data.design import build_design, parse_formula
+from coalition_exit.survival.data.design import build_design
+from coalition_exit.survival.data.formula import parse_formula
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 VALUES = pd.read_csv(REFERENCE / "cox_more_values.csv", keep_default_na=False)

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from coalition_exit.errors import DataError, FitError, nearest, one_of
 from coalition_exit.survival.cox.partial import PartialLikelihood
 from coalition_exit.survival.cox.solver import maximize
-from coalition_exit.survival.data.design import split_terms
+from coalition_exit.survival.data.formula import split_terms
 from coalition_exit.survival.data.surv import Floats, Integers, refuse_other_index
 from coalition_exit.survival.inference.vcov import CORRECTIONS, cluster_sandwich, cluster_vcov, correction_factor
 

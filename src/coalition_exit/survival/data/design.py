@@ -13,12 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from coalition_exit.errors import DataError, nearest, one_of
 from coalition_exit.survival.cox.timevarying import TimeFunction, TimeTerm, find_function
+from coalition_exit.survival.data.formula import NAME, Formula, parse_formula, unquote
 from coalition_exit.survival.data.surv import Floats, Integers, Surv, read_only, refuse_other_index, refuse_text
 
-_RESPONSE = re.compile(r"\s*Surv\s*\((?P<inside>(?:[^()`]|`[^`]*`)*)\)\s*\Z")
-_TIME = re.compile(r"tt\s*\((?P<inside>.*)\)\s*\Z", re.DOTALL)
-_STRATA = re.compile(r"strata\s*\(((?:[^()`]|`[^`]*`)*)\)\s*\Z")
-_NAME = re.compile(r"(?:[^\W\d]\w*|`[^`]+`)\Z")
 # What R's formulas for coxph hold beside covariates, and where it is said here.
 _INSTEAD = {
     "offset": "the offset as an argument, offset='column'",
@@ -35,33 +32,6 @@ _R_SPECIAL = re.compile(rf"(?<![\w.`])({'|'.join(_INSTEAD)})\s*\(")
 _DOT = re.compile(r"(?<![\w.`)])\.(?![\w.`(])")
 # Values per block when a column is copied: a block is still in the cache when it is checked.
 _BLOCK = 65_536
-
-
-@dataclass(frozen=True)
-class Formula:
-    """A parsed model formula.
-
-    Attributes
-    ----------
-    response
-        Names of the columns in ``Surv(...)``: (time, event) or (start, stop, event).
-    terms
-        Right-hand terms apart from strata, as written.
-    strata
-        Columns named in ``strata(...)``.
-    time_terms
-        (x, function) of each ``tt(x, function)``.
-    """
-
-    response: tuple[str, ...]
-    terms: tuple[str, ...]
-    strata: tuple[str, ...]
-    time_terms: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def is_plain(self) -> bool:
-        """True when every term is the name of a column."""
-        return all(_NAME.match(term) for term in self.terms)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,66 +71,6 @@ class Design:
             values = getattr(self, name)
             if values is not None:
                 object.__setattr__(self, name, read_only(values))
-
-
-def parse_formula(text: str) -> Formula:
-    """Parse "Surv(start, stop, event) ~ a + b + strata(c)".
-
-    Raises
-    ------
-    DataError
-        When the formula has no ``~`` or its left side is not ``Surv(...)`` of two or three names.
-    """
-    left, tilde, right = text.partition("~")
-    match = _RESPONSE.match(left)
-    if not tilde or match is None:
-        raise DataError("formula", "'Surv(start, stop, event) ~ a + b' or 'Surv(time, event) ~ a'", repr(text))
-    response = tuple(_unquote(part) for part in split_terms(match["inside"], ","))
-    if len(response) not in (2, 3) or not all(response):
-        raise DataError("formula, Surv", "(time, event) or (start, stop, event)", repr(match["inside"]))
-    terms: list[str] = []
-    strata: list[str] = []
-    timed: list[tuple[str, str]] = []
-    for term in split_terms(right):
-        found = _STRATA.match(term)
-        if found:
-            strata.extend(_unquote(part) for part in split_terms(found[1], ","))
-        elif _TIME.match(term):
-            timed.append(_time_term(term))
-        elif not term and right.strip():
-            raise DataError("formula", "a term on each side of a '+'", repr(right.strip()))
-        elif term not in ("1", ""):
-            terms.append(term)
-    return Formula(response, tuple(terms), tuple(strata), tuple(timed))
-
-
-def _time_term(term: str) -> tuple[str, str]:
-    """Return x and function of "tt(x, function)"."""
-    match = _TIME.match(term)
-    parts = split_terms(match["inside"], ",") if match else []
-    if len(parts) != 2 or not all(parts):
-        raise DataError("formula, tt()", "tt(x, function), e.g. tt(x, log)", repr(term))
-    return parts[0], parts[1]
-
-
-def _unquote(name: str) -> str:
-    name = name.strip()
-    return name[1:-1] if len(name) > 1 and name[0] == name[-1] == "`" else name
-
-
-def split_terms(text: str, at: str = "+") -> list[str]:
-    """Split at the plus signs (or commas) outside parentheses and back-quotes."""
-    terms, depth, quoted, current = [], 0, False, ""
-    for letter in text:
-        if letter == "`":
-            quoted = not quoted
-        depth += (letter == "(") - (letter == ")") if not quoted else 0
-        if letter == at and depth == 0 and not quoted:
-            terms.append(current.strip())
-            current = ""
-        else:
-            current += letter
-    return [*terms, current.strip()]
 
 
 def build_design(
@@ -307,8 +217,8 @@ def _columns_in(terms: Sequence[str], data: pd.DataFrame) -> list[str]:
     """Return the data's columns that occur in the terms."""
     found: list[str] = []
     for term in terms:
-        if _NAME.match(term):
-            found.append(_unquote(term))
+        if NAME.match(term):
+            found.append(unquote(term))
         else:
             words = re.findall(r"`([^`]+)`|\bQ\(\s*[\"']([^\"']+)[\"']\s*\)|([^\W\d]\w*)", term)
             found.extend(w for found_as in words for w in found_as if w and w in data.columns)
@@ -373,8 +283,8 @@ def _event_column(data: pd.DataFrame, name: str) -> ArrayLike:
 
 
 def _matrix(terms: Sequence[str], data: pd.DataFrame) -> tuple[Floats, tuple[str, ...], Any]:
-    names = tuple(_unquote(term) for term in terms)
-    if all(_NAME.match(term) for term in terms) and len(set(names)) == len(names):
+    names = tuple(unquote(term) for term in terms)
+    if all(NAME.match(term) for term in terms) and len(set(names)) == len(names):
         columns = [_column(data, name, "formula") for name in names]
         if all(pd.api.types.is_numeric_dtype(c) for c in columns):
             return _side_by_side([_plain(c) for c in columns], names, len(data)), names, None

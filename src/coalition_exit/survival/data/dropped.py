@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from coalition_exit.survival.data.design import _columns_in, parse_formula
+from coalition_exit.survival.data.design import _columns_in
+from coalition_exit.survival.data.formula import parse_formula
 
 
 def missing_by_column(

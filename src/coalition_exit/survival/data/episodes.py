@@ -15,7 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from coalition_exit.errors import DataError
-from coalition_exit.survival.data.design import _column, _numbers, parse_formula
+from coalition_exit.survival.data.design import _column, _numbers
+from coalition_exit.survival.data.formula import parse_formula
 from coalition_exit.survival.data.surv import Floats, Integers
 
 Flags = NDArray[np.bool_]
