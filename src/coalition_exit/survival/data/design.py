@@ -157,18 +157,18 @@ def build_design(
 def _strata(names: Sequence[str], data: pd.DataFrame) -> tuple[Integers | None, tuple[object, ...] | None]:
     """Return one code for each combination of the columns' values, shape (n,), and the values by code."""
     codes: Integers | None = None
-    values: tuple[object, ...] | None = None
+    values: list[NDArray[Any]] = []
     for name in dict.fromkeys(names):
         own, labels = _codes(_column(data, name, "strata"), f"strata({name})")
-        own_values = labels.tolist()
         if codes is None:
-            codes, values = own, tuple(own_values)
+            codes, values = own, [labels]
             continue
         pairs, found = np.unique(codes * len(labels) + own, return_inverse=True)
-        before = [value if isinstance(value, tuple) else (value,) for value in values or ()]
-        values = tuple((*before[pair // len(labels)], own_values[pair % len(labels)]) for pair in pairs.tolist())
-        codes = found.reshape(-1)
-    return codes, values
+        codes, values = found.reshape(-1), [*(v[pairs // len(labels)] for v in values), labels[pairs % len(labels)]]
+    by_code = [column.tolist() for column in values]
+    if codes is None:
+        return None, None
+    return codes, tuple(by_code[0] if len(by_code) == 1 else zip(*by_code, strict=True))
 
 
 def _timed(term: str, name: str, data: pd.DataFrame, tt: Mapping[str, TimeFunction] | None) -> TimeTerm:
