@@ -403,6 +403,23 @@ def test_wald_test():
         few.wald_test()
 
 
+def test_predictions_follow_products_and_refuse_what_they_cannot_follow():
+    d = simulated().assign(c=lambda d: d["a"] + d["b"])
+    fit = BinaryRegression().fit("y ~ a * b", d)
+    found = fit.predict({"a": 2.0, "b": [0.0, 1.0]})
+    assert found["a:b"].tolist() == [0.0, 2.0]
+    middle = fit.predict({"a": 2.0}, others="mean")
+    assert middle["a:b"].iloc[0] == 2.0 * d["b"].mean()
+    pd.testing.assert_frame_equal(middle, fit.predict({"a": 2.0, "b": d["b"].mean(), "a:b": 2.0 * d["b"].mean()}))
+    curved = BinaryRegression().fit("y ~ a + I(a**2) + b", d)
+    with pytest.raises(DataError, match=r"at, 'a': expected a value also for 'I\(a \*\* 2\)'"):
+        curved.predict({"a": 2.0}, others="mean")
+    assert len(curved.predict({"b": 1.0}, others="mean")) == 1
+    levels = BinaryRegression().fit("y ~ a + C(g)", d.assign(g=d.index % 3))
+    with pytest.raises(DataError, match=r"a value also for 'C\(g\)\[T.2\]'"):
+        levels.predict({"C(g)[T.1]": 1.0}, others="mean")
+
+
 def test_factors_and_missing_values():
     d = simulated()
     fit = BinaryRegression().fit("y ~ C(b) + a:b", d)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Hashable, Sequence
 from typing import Any
@@ -12,6 +13,8 @@ import pandas as pd
 from coalition_exit.errors import DataError, nearest, one_of
 from coalition_exit.survival.data.design import text_as_objects
 from coalition_exit.survival.data.surv import Floats, refuse_text
+
+_WORD = re.compile(r"`([^`]+)`|([^\W\d]\w*)(?!\s*[\w(.]|\s*=(?!=))")
 
 
 def scenario_matrix(
@@ -115,6 +118,12 @@ def split_product(term: str) -> list[str]:
         else:
             current += letter
     return [part.strip() for part in (*parts, current)]
+
+
+def variables_of(term: str) -> set[str]:
+    """Names of the columns in a term: words that are neither functions nor names of arguments."""
+    bare = re.sub(r"\[[^\[\]]*\]", "", term)
+    return {quoted or word for quoted, word in _WORD.findall(bare)}
 
 
 def numbers(column: pd.Series, place: str) -> Floats:

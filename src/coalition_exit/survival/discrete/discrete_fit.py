@@ -142,7 +142,7 @@ class DiscreteFit(BinaryFit):
             The rows of ``at`` are instead the values in successive periods: one scenario.
         others
             For terms that ``at`` leaves out: "error", or their "mean" or "median" over the
-            person-periods.
+            person-periods; a product ``"a:b"`` is always that of its terms' values.
         level
             Confidence level.
         offset

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from coalition_exit.errors import DataError, one_of
-from coalition_exit.survival.data.newdata import split_product
+from coalition_exit.survival.data.newdata import split_product, variables_of
 from coalition_exit.survival.data.surv import Floats
 from coalition_exit.survival.discrete.glm_predict import reach_of
 from coalition_exit.survival.discrete.glm_solver import BinaryData
 
 _FACTOR = re.compile(r"(?P<factor>.+)\[(?:T\.)?[^\[\]]*\]\Z")
-_WORD = re.compile(r"`([^`]+)`|([^\W\d]\w*)(?!\s*[\w(.])")
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,20 +159,14 @@ def find_directions(
 
 
 def _check_alone(term: str, covariates: Sequence[str], own: set[int]) -> None:
-    variables = _variables(term)
+    variables = variables_of(term)
     for j, other in enumerate(covariates):
-        shared = variables & _variables(other)
+        shared = variables & variables_of(other)
         if j not in own and shared:
             hint = "predict() at chosen values takes both into account"
             raise DataError("terms", f"{term!r} in no other term", f"{shared.pop()!r} in {other!r} too", hint)
     if len(split_product(term)) > 1:
         raise DataError("terms", f"terms that are no products: {one_of(split_product(term))}", repr(term))
-
-
-def _variables(term: str) -> set[str]:
-    """Names of the columns in a term: words that are no functions."""
-    bare = re.sub(r"\[[^\[\]]*\]", "", term)
-    return {quoted or word for quoted, word in _WORD.findall(bare)}
 
 
 def normal_nodes(sigma: float, points: int) -> tuple[tuple[float, float], ...]:

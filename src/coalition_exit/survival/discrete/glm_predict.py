@@ -11,6 +11,7 @@ import pandas as pd
 from scipy.stats import norm
 
 from coalition_exit.errors import DataError, nearest, one_of
+from coalition_exit.survival.data.newdata import split_product, variables_of
 from coalition_exit.survival.data.surv import Floats
 from coalition_exit.survival.discrete.glm_links import Link
 
@@ -130,7 +131,8 @@ def covariate_rows(
     Parameters
     ----------
     at
-        Values by term; sequences of one length give several rows.
+        Values by term; sequences of one length give several rows. A product term ``"a:b"`` that is left out is the
+        product of ``a`` and ``b``, also of their means or medians.
     names
         Terms, p of them.
     x
@@ -141,7 +143,8 @@ def covariate_rows(
     Raises
     ------
     DataError
-        Unknown or missing terms, values that are not finite numbers.
+        Unknown or missing terms, values that are not finite numbers; a term left out that depends on a variable of one
+        given, such as ``I(a ** 2)`` or another level of a factor.
     """
     if others not in OTHERS:
         raise DataError("others", one_of(OTHERS), repr(others), nearest(str(others), OTHERS))
@@ -149,10 +152,16 @@ def covariate_rows(
     for name in given:
         if name not in names:
             raise DataError("at", one_of(names), repr(name), nearest(name, names))
-    missing = [name for name in names if name not in given]
+    products = {name: parts for name in names if name not in given and (parts := _parts(name, names))}
+    missing = [name for name in names if name not in given and name not in products]
     if missing and others == "error":
         hint = "others='mean' or 'median' sets the rest"
         raise DataError("at", f"a value for {', '.join(missing)}", "none", hint)
+    for name in missing:
+        for other in given:
+            if variables_of(name) & variables_of(other):
+                expected = f"a value also for {name!r}, which depends on the same variable"
+                raise DataError(f"at, {other!r}", expected, "none")
     lengths = {len(values) for values in given.values()} - {1}
     if len(lengths) > 1:
         raise DataError("at", "sequences of one length", f"lengths {sorted(lengths)}")
@@ -167,4 +176,12 @@ def covariate_rows(
         if not np.isfinite(values).all():
             raise DataError(f"at, {name!r}", "finite numbers", str(values))
         columns[name] = np.broadcast_to(values, (count,)).astype(np.float64)
+    for name, parts in products.items():
+        columns[name] = np.prod([columns[part] for part in parts], axis=0)
     return pd.DataFrame(columns, index=range(count))
+
+
+def _parts(term: str, names: Sequence[str]) -> list[str]:
+    """Return the terms whose product a term is; none if it is no product of terms."""
+    parts = split_product(term)
+    return parts if len(parts) > 1 and all(part in names for part in parts) else []
