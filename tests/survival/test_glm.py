@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.optimize
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2, norm
 
@@ -233,6 +233,9 @@ def test_firth_equals_r(name):
 
 @settings(deadline=None, max_examples=60)
 @given(st.tuples(*[st.integers(0, 40)] * 4))
+@example((1, 0, 11, 11))
+@example((0, 1, 3, 40))
+@example((1, 0, 1, 1))
 def test_firth_of_a_two_by_two_table_adds_half_an_observation(counts):
     a, b, c, e = counts
     assume(a + b > 0 and c + e > 0 and a + c > 0 and b + e > 0)
@@ -240,6 +243,27 @@ def test_firth_of_a_two_by_two_table_adds_half_an_observation(counts):
     fit = BinaryRegression(firth=True).fit("y ~ x", d)
     a, b, c, e = (k + 0.5 for k in counts)
     np.testing.assert_allclose(fit.beta, [np.log(c / e) - np.log(a / b), np.log(a / b)], rtol=1e-8, atol=1e-10)
+
+
+def test_firth_where_single_rows_tell_coefficients():
+    """Each level of one row: scoring steps that are twice too long went to and fro for ever."""
+    d = pd.DataFrame(
+        {"y": [1, 0, 1, *[0, 1] * 9], "k": [1, 2, 3, *[0] * 18], "a": np.r_[0.0, 0, 0, np.linspace(-1, 1, 18)]}
+    )
+    saturated = BinaryRegression(firth=True).fit("y ~ C(k)", d)
+    np.testing.assert_allclose(saturated.beta, np.log(3) * np.array([1, -1, 1, 0]), atol=1e-10)
+    fit = BinaryRegression(firth=True).fit("y ~ C(k) + a", d)
+    x = np.column_stack([d["k"] == 1, d["k"] == 2, d["k"] == 3, d["a"], np.ones(len(d))]).astype(float)
+
+    def penalized(beta):
+        p = 1 / (1 + np.exp(-x @ beta))
+        information = (x.T * (p * (1 - p))) @ x
+        return -(np.log(np.where(d["y"] == 1, p, 1 - p)).sum() + 0.5 * np.linalg.slogdet(information)[1])
+
+    found = scipy.optimize.minimize(penalized, np.zeros(5), method="BFGS", options={"gtol": 1e-8})
+    np.testing.assert_allclose(fit.beta, found.x, atol=1e-5)
+    assert fit.loglik == pytest.approx(-found.fun, abs=1e-9)
+    assert fit.n_iter < 60
 
 
 def test_firth_with_weights_is_rows_repeated():

@@ -300,7 +300,7 @@ def ascend(
         taken = _halve(data, beta, at, step, firth)
         if taken is None:
             return Ascent(beta, at, iteration, done)
-        beta, at = taken
+        beta, at = _shortened(data, beta, at, step, taken) if firth and not done else taken
         if done:
             return Ascent(beta, at, iteration, True)
     return Ascent(beta, at, max_iter, False)
@@ -316,6 +316,23 @@ def _halve(
             return beta + size * step, new
         size /= 2
     return None
+
+
+def _shortened(
+    data: BinaryData, beta: Floats, at: BinaryEvaluation, step: Floats, taken: tuple[Floats, BinaryEvaluation]
+) -> tuple[Floats, BinaryEvaluation]:
+    """Shorten a scoring step that went past the maximum along it to where the slope is 0 by the secant.
+
+    With Firth's penalty scoring goes up to twice too far (where one row alone tells a coefficient, always twice: it
+    would then go to and fro for ever).
+    """
+    before, after = float(at.score @ step), float(taken[1].score @ step)
+    if not after < -0.5 * before:
+        return taken
+    to = beta + before / (before - after) * (taken[0] - beta)
+    new = evaluate(data, to, True)
+    floor = taken[1].loglik - 1e-10 * (1 + abs(at.loglik))
+    return (to, new) if np.isfinite(new.loglik) and new.loglik >= floor else taken
 
 
 def start_values(data: BinaryData) -> Floats:
