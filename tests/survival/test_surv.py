@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -423,3 +424,11 @@ def test_several_rows_of_a_subject_need_their_starts():
     assert "each row counts as a subject (no id)" in str(fit)
     assert "no id" not in str(CoxPH().fit(RESPONSE + "x", frame(), id="id"))
     assert "no id" not in str(CoxPH().fit("Surv(b, e) ~ x", frame()))
+
+
+def test_a_sandwich_without_variation_prints():
+    d = pd.DataFrame({"time": [1.0, 1, 2, 2], "event": [1, 1, 0, 0], "x": [0, 1, 1, 0]})
+    fit = CoxPH().fit("Surv(time, event) ~ x", d, cluster=[1, 2, 1, 2])
+    assert str(fit)
+    table = replace(fit, covariance=np.zeros((1, 1))).tidy()
+    assert not np.isfinite(table["statistic"]).any()

@@ -131,7 +131,8 @@ class Fit(Shown, MaketablesMixin):
         if intervals not in INTERVALS:
             raise DataError("intervals", one_of(INTERVALS), repr(intervals), nearest(str(intervals), INTERVALS))
         estimate, error = self.beta, np.sqrt(np.diag(self.covariance))
-        statistic = estimate / error
+        with np.errstate(divide="ignore", invalid="ignore"):  # a sandwich may have errors of 0
+            statistic = estimate / error
         reach = ndtri(0.5 + level / 2) * error
         low, high = estimate - reach, estimate + reach
         p_value = 2 * ndtr(-np.abs(statistic))
