@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,6 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from coalition_exit.errors import DataError, nearest, one_of
+from coalition_exit.survival.data.design import _columns_in
 from coalition_exit.survival.data.formula import parse_formula
 from coalition_exit.survival.data.surv import refuse_other_index
 
@@ -83,8 +83,8 @@ def complete_rows(
 
 def _names_in(formula: str, data: pd.DataFrame) -> list[str]:
     parsed = parse_formula(formula)
-    words = [w for term in parsed.terms for pair in re.findall(r"`([^`]+)`|([^\W\d]\w*)", term) for w in pair]
-    return [name for name in dict.fromkeys([*parsed.response, *parsed.strata, *words]) if name in data.columns]
+    names = dict.fromkeys([*parsed.response, *parsed.strata, *_columns_in(parsed.terms, data)])
+    return [name for name in names if name in data.columns]
 
 
 def codes_of(column: pd.Series, role: str) -> tuple[NDArray[np.int64], Sequence[object]]:
