@@ -436,7 +436,7 @@ def test_bad_input_of_curves_is_refused_by_name() -> None:
     with pytest.raises(DataError, match="level"):
         cumulative_incidence("Surv(time, event) ~ 1", SIM, cause="cause", level=95)
     twice = pd.concat([SIM, SIM.head(1).assign(time=99.0)])
-    with pytest.raises(DataError, match="do not overlap"):
+    with pytest.raises(DataError, match="one row a subject"):
         cumulative_incidence("Surv(time, event) ~ 1", twice, cause="cause", id="id")
     after = pd.DataFrame({"id": [1, 1, 2], "a": [0, 5, 0], "b": [5, 9, 7], "e": [1, 1, 1], "c": [1, 2, 1]})
     with pytest.raises(DataError, match="row 1: expected no row of a subject after its event"):
