@@ -35,7 +35,6 @@ FAULTS = [
     ("exits", "It left,general_knowledge", "It left,general_knowlege", ["row 3, column basis", "Did you mean 'general_knowledge'?"]),
     ("exits", "It left,general_knowledge,high", "It left,general_knowledge,sure", ["row 3, column confidence", "high, medium, low"]),
     ("exits", "war_ended,no,no,own", "war_ended,yes,no,own", ["exits.csv, row 2, column fighting_stopped", "'no'", "1900-01-21"]),
-    ("exits", "yes,yes,own,no", "yes,yes,own,yes", ["exits.csv, row 3, column ended_war", "state 10", "1900-01-13"]),
     ("pullbacks", "5,1,10,1900-01-10", "5,1,10,1900-01-21", ["pullbacks.csv, row 2, column start", "at war", "1900-01-21"]),
     ("fronts", "5,south,South", "5,The South,South", ["fronts.csv, row 3, column front", "lower-case"]),
     ("deployments", "5,1,20,south", "5,1,20,suoth", ["deployments.csv, row 5, column front", "Did you mean 'south'?"]),

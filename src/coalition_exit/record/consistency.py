@@ -155,18 +155,16 @@ def _check_exits(exits: pd.DataFrame, spells: pd.DataFrame, coalitions: pd.DataF
 
 
 def _check_partners_after(exits: pd.DataFrame, spells: pd.DataFrame) -> None:
-    """A state stops before its partners only if one is at war on the day after, and ends the war only if none is."""
+    """Fighting can be said to have stopped while a partner fought on only if one is at war on the day after."""
     sides: dict[tuple[int, int], list[tuple[int, pd.Timestamp, pd.Timestamp]]] = {}
     for spell in spells.itertuples(index=False):
         sides.setdefault((spell.warnum, spell.side), []).append((spell.ccode, spell.start, spell.end))
     for row, leaving in enumerate(exits.itertuples(index=False)):
         day = leaving.date + pd.Timedelta(days=1)
         side = sides[(leaving.warnum, leaving.side)]
-        after = [ccode for ccode, start, end in side if ccode != leaving.ccode and start <= day <= end]
-        if leaving.fighting_stopped == "yes" and not after:
+        alone = not any(ccode != leaving.ccode and start <= day <= end for ccode, start, end in side)
+        if leaving.fighting_stopped == "yes" and alone:
             fail("exits", row, "fighting_stopped", f"'no', since no partner is at war on {day.date()}", "yes")
-        if leaving.ended_war == "yes" and after:
-            fail("exits", row, "ended_war", f"'no', since state {after[0]} is at war on {day.date()}", "yes")
 
 
 def _check_pullbacks(pullbacks: pd.DataFrame, spells: pd.DataFrame) -> None:
