@@ -13,7 +13,7 @@ from archive.simulate import FILE
 from coalition_exit.archive.fetch import FILE_NAME
 from coalition_exit.archive.read import read_archive
 from coalition_exit.commands import replicate_specs, run_specs
-from coalition_exit.errors import DataError, InputError, SpecError
+from coalition_exit.errors import CellError, DataError, InputError, SpecError
 from coalition_exit.record.loading import Record
 from coalition_exit.runner import RunResult, Sources, run_spec
 from coalition_exit.specs.loading import Spec, load_spec
@@ -219,8 +219,8 @@ def test_kinds_of_exit_in_a_file_of_ones_own_are_named(tmp_path: Path, estimator
     assert named.models["n_event"].iloc[0] == (frame["event"] == 2).sum()
     if estimator == "cox":
         # A 2 without a cause may be a fault: it is refused, and never read as a 1 or a 0.
-        unnamed = run_spec(own(tmp_path, head + "  - {key: a}\n", frame))
-        assert unnamed.models["status"].iloc[0] == "bad_data"
+        with pytest.raises(CellError, match=r"own\.csv, line \d+, column event: expected 0 .* got 2\. .*cause: names"):
+            run_spec(own(tmp_path, head + "  - {key: a}\n", frame))
     else:
         with pytest.raises(SpecError, match="expected a key 'cause'"):
             load_spec(own(tmp_path, head + "  - {key: a, estimator: fine_gray}\n", frame))

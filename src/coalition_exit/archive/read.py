@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from coalition_exit.archive.files import MISSING_WORDS, DataFile, read_data_file
-from coalition_exit.errors import InputError, nearest, shown
+from coalition_exit.archive.cells import not_a_number, place_of
+from coalition_exit.archive.files import DataFile, read_data_file
+from coalition_exit.errors import InputError, nearest
 
 VARIABLES = (
     "idvar", "coalid", "warnum", "ccode", "side", "year", "month", "day", "warday", "finalobs",
@@ -23,7 +24,6 @@ VARIABLES = (
 """Variables of ``coalition_exit_final.dta`` that some exhibit uses; ``ctrend15`` ... ``ctrend120`` beside them."""
 
 _TREND = re.compile(r"[co]trend\d+\Z")
-_NUMBER = re.compile(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s*\Z")
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,8 @@ def read_archive(path: str | Path) -> ArchiveFile:
     if not known:
         listed = ", ".join(frame.columns[:8]) + (", ..." if len(frame.columns) > 8 else "")
         raise InputError(f"{path}, header", f"variables such as {', '.join(VARIABLES[:4])}, withdraw", listed)
-    numbers = {name: _numbers(frame[name], name, file) for name in known}
+    as_named = dict(zip(frame.columns, file.frame.columns, strict=True))
+    numbers = {name: _numbers(frame[name], as_named[name], file) for name in known}
     logical = [name for name in known if pd.api.types.is_bool_dtype(frame[name].dtype)]
     if logical:
         notes.append(f"true and false taken as 1 and 0: {', '.join(logical)}")
@@ -119,7 +120,6 @@ def _by_case(columns: Iterable[str]) -> list[tuple[str, str]]:
 
 def _numbers(column: pd.Series, name: str, file: DataFile) -> pd.Series:
     """Return the column as numbers in NumPy's types; refuse everything else."""
-    place = f"{file.path}, variable {name}"
     dtype = column.dtype
     if isinstance(dtype, pd.CategoricalDtype) and pd.api.types.is_numeric_dtype(dtype.categories.dtype):
         column = column.astype(np.float64)
@@ -129,7 +129,7 @@ def _numbers(column: pd.Series, name: str, file: DataFile) -> pd.Series:
         column = column.astype(np.float64)
     elif not pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_complex_dtype(dtype):
         if not column.isna().all():
-            raise _not_numbers(column, place)
+            raise _not_numbers(column, name, file)
         column = column.astype(np.float64)
     elif not isinstance(dtype, np.dtype):
         kind = np.float32 if str(dtype) == "Float32" else np.float64
@@ -140,8 +140,8 @@ def _numbers(column: pd.Series, name: str, file: DataFile) -> pd.Series:
         )  # fmt: skip
     infinite = np.isinf(column.to_numpy()) if column.dtype.kind == "f" else np.zeros(0, dtype=bool)
     if infinite.any():
-        row = int(np.argmax(infinite)) + 1
-        raise InputError(f"{place}, row {row}", "a finite number", str(column.iloc[row - 1]))
+        row = int(np.argmax(infinite))
+        raise InputError(place_of(file, row, name), "a finite number", str(column.iloc[row]))
     return column
 
 
@@ -150,18 +150,13 @@ def _first(column: pd.Series) -> object:
     return known.iloc[0] if len(known) else None
 
 
-def _not_numbers(column: pd.Series, place: str) -> InputError:
+def _not_numbers(column: pd.Series, name: str, file: DataFile) -> InputError:
     """Return the error that shows the first value that is no number."""
+    place = f"{file.path}, column {name}"
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
         return InputError(place, "numbers", f"values of type {column.dtype}")
-    values = column.astype(object).where(column.notna(), "")
-    bad = [not _NUMBER.match(str(value)) and str(value).strip() not in MISSING_WORDS for value in values]
-    if not any(bad):
-        hint = "Make it numeric first (in Stata: destring)"
-        return InputError(place, "numbers", "numbers stored as text", hint)
-    row = bad.index(True) + 1
-    hint = "Where these are value labels, write the file with their codes (in Stata: export delimited, nolabel)"
-    return InputError(f"{place}, row {row}", "a number", shown(values.iloc[row - 1], 40), hint)
+    hint = "Make it numeric first (in Stata: destring)"
+    return not_a_number(file, name) or InputError(place, "numbers", "numbers stored as text", hint)
 
 
 @dataclass(frozen=True)

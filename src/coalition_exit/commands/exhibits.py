@@ -33,7 +33,7 @@ from coalition_exit.runner.figures import FigureResult, run_figure
 from coalition_exit.runner.sources import ArchiveSource, RecordSource, Source
 from coalition_exit.runner.verdicts import EXIT_COLUMNS, VERDICT_COLUMNS, as_verdicts, summarize, verdicts
 from coalition_exit.specs.exhibits import Crosstab, Exhibit, Figure, load_exhibit
-from coalition_exit.specs.loading import Spec, article_specs, library_folder
+from coalition_exit.specs.loading import Spec, TableData, article_specs, library_folder
 
 Progress = Callable[[str], None]
 Result = RunResult | FigureResult | CrosstabResult
@@ -98,7 +98,18 @@ def user_specs(paths: Sequence[str]) -> list[Exhibit]:
         if name in seen:
             raise SpecError(f"{spec.path} > table", f"another name than that in {seen[name]}", shown(spec.table))
         seen[name] = spec.path
+    for spec in specs:
+        _check_data_file(spec)
     return specs
+
+
+def _check_data_file(spec: Exhibit) -> None:
+    """Refuse wrong cells in a data file that a specification names."""
+    if isinstance(spec.data, TableData):
+        source = Sources().for_spec(spec)
+        for model in spec.models if isinstance(spec, Spec) else [spec.model] if isinstance(spec, Figure) else []:
+            if model is not None:
+                source.rows(model)
 
 
 def _find_specs(path: str) -> list[Path]:

@@ -18,6 +18,7 @@ from coalition_exit.coding.expressions import Expression
 from coalition_exit.errors import DataError, FitError, nearest, one_of, shown
 from coalition_exit.panel.build import KEYS, build_panel, resolve_rules
 from coalition_exit.record.loading import Record, load_record, record_folder
+from coalition_exit.runner.file_rows import check_rows
 from coalition_exit.specs.exhibits import Exhibit
 from coalition_exit.specs.loading import Spec, TableData
 from coalition_exit.specs.models import ModelSpec
@@ -268,6 +269,7 @@ class TableSource:
             frame = frame.assign(**{outcome: frame[outcome].mask(_any(frame, model.censor), 0)})
         data = self.data
         used, n_dropped = _complete(frame, model, data.timing)
+        check_rows(self.file, data, model, used)
         clock = data.time or f"{data.start}, {data.stop}"
         response = f"Surv({clock}, {model.failure})" if model.failure else model.outcome
         return Rows(used, response, outcome, data.id or None, n_dropped)
