@@ -93,6 +93,18 @@ def test_only_the_rows_that_a_model_uses_are_judged_and_missing_ones_are_counted
     assert result.full_note.endswith("rows left out for missing values: 1 (m)")
 
 
+def test_rows_whose_condition_has_no_answer_are_counted_by_model(tmp_path: Path) -> None:
+    frame = EPISODES.assign(size=[1, 1, None, 2, 2, None, 1, 1.0], old=[0, 0, 1, 0, 0, 0, 0, 0])
+    models = (
+        "  - {key: all}\n  - {key: large, sample: ['size >= 1']}\n  - {key: not_large, sample: ['not size >= 2']}\n"
+        "  - {key: either, sample: ['size >= 1 or old == 1']}\n  - {key: both, sample: ['size >= 1', 'old == 0']}\n"
+    )
+    result = run_spec(write(tmp_path, frame, models=models))
+    assert list(result.models["n_obs"]) == [8, 6, 4, 7, 6]
+    said = "left out whose value in a condition is missing"
+    assert f"; 2 rows {said} (large, not_large); 1 row {said} (either, both)" in result.full_note
+
+
 def test_kinds_of_exit_are_no_fault(tmp_path: Path) -> None:
     frame = changed(4, "out", 2)
     more = ", cause: 1"

@@ -123,7 +123,9 @@ class RecordSource:
         # Under some rules a state leaves the risk set before its spell ends: its outcome is then missing.
         gone = panel[outcome].isna()
         notes = (f"{gone.sum():,} rows no longer at risk under {model.coding[outcome].name}",) if gone.any() else ()
-        used, n_dropped = _complete(panel.loc[~gone] if notes else panel, model, ("idvar", "start", "stop"))
+        at_risk = panel.loc[~gone] if notes else panel
+        used, n_dropped = _complete(at_risk, model, ("idvar", "start", "stop"))
+        notes += _undecided(at_risk, model)
         response = f"Surv(start, stop, {model.failure})" if model.failure else model.outcome
         return Rows(used, response, outcome, "idvar", n_dropped, notes)
 
@@ -173,6 +175,16 @@ def _complete(frame: pd.DataFrame, model: ModelSpec, timing: Sequence[str]) -> t
     chosen = columns if keep.all() else columns.loc[keep]
     complete = chosen.notna().all(axis=1).to_numpy()
     return (chosen if complete.all() else chosen.loc[complete]), int((~complete).sum())
+
+
+def _undecided(frame: pd.DataFrame, model: ModelSpec) -> tuple[str, ...]:
+    """Say how many rows are left out because a missing value leaves a condition of the sample without an answer."""
+    if not any(frame[name].isna().any() for expression in model.sample for name in expression.names):
+        return ()
+    kept = np.logical_and.reduce([expression.evaluate(frame) for expression in model.sample])
+    denied = np.logical_or.reduce([expression.denies(frame) for expression in model.sample])
+    n = int((~kept & ~denied).sum())
+    return (f"{n:,} {'row' if n == 1 else 'rows'} left out whose value in a condition is missing",) if n else ()
 
 
 def _any(frame: pd.DataFrame, conditions: Sequence[Expression]) -> np.ndarray[Any, Any]:
@@ -272,7 +284,7 @@ class TableSource:
         check_rows(self.file, data, model, used)
         clock = data.time or f"{data.start}, {data.stop}"
         response = f"Surv({clock}, {model.failure})" if model.failure else model.outcome
-        return Rows(used, response, outcome, data.id or None, n_dropped)
+        return Rows(used, response, outcome, data.id or None, n_dropped, _undecided(frame, model))
 
     def frame(self, variables: Sequence[str], coding: Mapping[str, Any] | None = None) -> pd.DataFrame:
         columns = [str(column) for column in self.file.frame.columns]
