@@ -278,6 +278,24 @@ def test_run_prints_the_table_and_where_the_files_are(here: Path, capsys: Captur
     assert run["command"] == "coalition-exit run good.yaml --out 'öff entlich'"
 
 
+@pytest.mark.usefixtures("no_figures", "loaded_once")
+def test_the_next_run_into_the_same_folder_takes_the_place_of_the_earlier(here: Path, capsys: Capture) -> None:
+    (here / "other.yaml").write_text(GOOD.replace("table: t", "table: other"), encoding="utf-8")
+    assert call("run", "good.yaml", "--template", "cells.csv") == EXIT_DONE
+    assert call("run", "good.yaml", "--compare", "cells.csv") == EXIT_DONE
+    out, run = here / "output", here / "output" / "run.json"
+    assert {"audit.html", "tables/t.tex"} <= set(yaml.safe_load(run.read_text("utf-8"))["files"])
+    (out / "notes.txt").write_text("mine", encoding="utf-8")
+    capsys.readouterr()
+    assert call("run", "other.yaml") == EXIT_DONE
+    assert re.search(
+        r"^Removed from output: \d+ files of the earlier run there$", capsys.readouterr().out, re.MULTILINE
+    )
+    left = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert left == {*yaml.safe_load(run.read_text("utf-8"))["files"], "run.json", "notes.txt"}
+    assert not {"audit.html", "tables/t.tex", "figures/t.pdf"} & left
+
+
 def test_ctrl_c_stops_without_a_trace(here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object, **__: object) -> list[TableLayout]:
         raise KeyboardInterrupt

@@ -6,7 +6,7 @@ import datetime as dt
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from coalition_exit.report.output import (
     write_output,
 )  # fmt: skip
 from coalition_exit.report.robustness_output import RobustnessSource
+from coalition_exit.report.run_files import Left
 from coalition_exit.runner import ESTIMATE_COLUMNS, MODEL_COLUMNS, RunResult, Sources, run_on
 from coalition_exit.runner.crosstabs import CrosstabResult, run_crosstab
 from coalition_exit.runner.diagnostics import DIAGNOSTIC_COLUMNS, diagnose
@@ -66,6 +67,8 @@ class Outcome:
         Tables of verdicts, one an objection.
     summaries
         The verdicts in a line, one an objection.
+    left
+        Files of an earlier run in the folder that this one did not write.
     """
 
     exit_code: int
@@ -81,6 +84,7 @@ class Outcome:
     reconstructed: bool
     verdicts: tuple[Grid, ...] = ()
     summaries: tuple[str, ...] = ()
+    left: Left = field(default_factory=Left)
 
 
 def replicate_specs() -> list[Exhibit]:
@@ -196,6 +200,7 @@ def run_specs(
         reconstructed=any(isinstance(source, RecordSource) for source in opened),
         verdicts=written.verdicts,
         summaries=_summaries(tables, extras.verdicts),
+        left=written.left,
     )
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import base64
 import contextlib
 import errno
-import json
 import os
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from coalition_exit.report.grid import Grid
 from coalition_exit.report.grid import render as render_grid
 from coalition_exit.report.layout import TableLayout, lay_out_table
 from coalition_exit.report.robustness_output import RobustnessSource, draw_all, grids_of, write_numbers
+from coalition_exit.report.run_files import Left, as_json, left_behind, listed
 from coalition_exit.report.tables import render_html, to_csv, to_html, to_latex, to_markdown
 from coalition_exit.report.verdicts import verdict_grid
 from coalition_exit.specs.exhibits import Crosstab, Figure
@@ -87,12 +87,13 @@ class Extras:
 
 @dataclass(frozen=True)
 class Written:
-    """The tables as written."""
+    """The tables as written, and what an earlier run had left in the folder."""
 
     tables: tuple[TableLayout, ...]
     grids: tuple[Grid, ...]
     verdicts: tuple[Grid, ...] = ()
     drawn: tuple[str, ...] = ()
+    left: Left = field(default_factory=Left)
 
 
 def write_output(
@@ -108,8 +109,9 @@ def write_output(
     Parameters
     ----------
     out
-        The output folder; made if need be. Files of an earlier run with the same names are replaced
-        together at the end; when anything goes wrong before, they stay as they were.
+        The output folder; made if need be. The files of an earlier run, which its ``run.json`` lists, are
+        replaced or removed together at the end, but for those that somebody has changed and this run does
+        not write; when anything goes wrong before, they stay as they were. No other file is touched.
     sources
         The tables.
     estimates, models
@@ -136,7 +138,7 @@ def write_output(
             new, old = Path(folder) / "new", Path(folder) / "old"
             new.mkdir()
             written = _write_all(new, sources, estimates, models, run, extras or Extras())
-            _swap(new, out, old)
+            written = replace(written, left=_swap(new, out, old))
     except BaseException as error:
         for path in made:
             with contextlib.suppress(OSError):
@@ -214,7 +216,7 @@ def _write_all(
         lead=_LEAD,
     )
     _write(folder / "report.html", page)
-    _write(folder / "run.json", json.dumps(run, indent=2, sort_keys=True) + "\n")
+    _write(folder / "run.json", as_json({**run, "files": listed(folder)}))
     keys = tuple(one.key for one in drawn)
     return Written(tuple(layouts), (*more, *grids), tuple(verdicts.values()), keys)
 
@@ -296,11 +298,18 @@ def read_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return estimates, models.fillna({"reason": "", "ties": "", "correction": ""})
 
 
-def _swap(new: Path, out: Path, old: Path) -> None:
-    """Move every file into the output folder; whatever goes wrong, put the earlier ones back."""
+def _swap(new: Path, out: Path, old: Path) -> Left:
+    """Put the new files into the place of an earlier run's; whatever goes wrong, put the earlier ones back."""
     moved: list[Path] = []
     files = [path.relative_to(new) for path in sorted(new.rglob("*")) if path.is_file()]
+    left = left_behind(out, [name.as_posix() for name in files])
+    folders = {name.parent for name in (*files, *map(Path, left.unchanged))} - {Path()}
     try:
+        for folder in folders:
+            (old / folder).mkdir(parents=True, exist_ok=True)
+        # Those that go first: where letters' case does not count, one of them may have a new file's name.
+        for gone in left.unchanged:
+            (out / gone).replace(old / gone)
         for name in files:
             for folder in (out, old):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -316,7 +325,13 @@ def _swap(new: Path, out: Path, old: Path) -> None:
         for path in old.rglob("*"):
             if path.is_file():
                 path.replace(out / path.relative_to(old))
-        for name in {name.parent for name in files} - {Path()}:
-            with contextlib.suppress(OSError):
-                (out / name).rmdir()
+        _remove_empty(out, folders)
         raise
+    _remove_empty(out, folders)
+    return left
+
+
+def _remove_empty(out: Path, folders: Collection[Path]) -> None:
+    for name in folders:
+        with contextlib.suppress(OSError):
+            (out / name).rmdir()

@@ -122,10 +122,12 @@ class RecordSource:
             panel = panel.assign(**{outcome: panel[outcome].mask(_any(panel, model.censor), 0)})
         # Under some rules a state leaves the risk set before its spell ends: its outcome is then missing.
         gone = panel[outcome].isna()
-        notes = (f"{gone.sum():,} rows no longer at risk under {model.coding[outcome].name}",) if gone.any() else ()
-        at_risk = panel.loc[~gone] if notes else panel
+        at_risk, notes = panel, _undecided(panel, model)
+        if gone.any():
+            at_risk = panel.loc[~gone]
+            said = f"{gone.sum():,} rows no longer at risk under {model.coding[outcome].name}"
+            notes = (said, *_undecided(at_risk, model))
         used, n_dropped = _complete(at_risk, model, ("idvar", "start", "stop"))
-        notes += _undecided(at_risk, model)
         response = f"Surv(start, stop, {model.failure})" if model.failure else model.outcome
         return Rows(used, response, outcome, "idvar", n_dropped, notes)
 
