@@ -233,6 +233,8 @@ def _print_outcome(outcome: Outcome) -> None:
         _say(f"Figures, in {outcome.out / 'figures'}: {', '.join(outcome.figures)}, and a plot of each table")
     for note in outcome.notes:
         _say(f"Data: {note}")
+    for remark in outcome.remarks:
+        _say(f"As read: {remark}")
     if outcome.hint:
         _say(outcome.hint)
     for text in outcome.warnings:

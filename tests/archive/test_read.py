@@ -148,6 +148,13 @@ def test_a_csv_file_in_latin_1(tmp_path):
     assert "the text is not UTF-8: read as Latin-1" in file.notes
 
 
+def test_other_codes_of_a_failure_are_noted(tmp_path):
+    path = tmp_path / "codes.csv"
+    path.write_text("idvar,withdraw,volunt\n1,0,0\n2,1,1\n3,2,.\n", encoding="utf-8")
+    notes = [note for note in read_archive(path).notes if "failure" in note]
+    assert notes == ["withdraw: 1 value other than 0 and 1 is a failure, as in Stata's stset"]
+
+
 def test_csv_numbers_are_read_to_the_last_digit(tmp_path):
     frame = simulate()
     for missing in ("", ".", "NA"):
@@ -233,14 +240,14 @@ def test_missing_variables():
     reason = "the data have no variable cooppc and no variable xyzzy. Did you mean 'coopc'?"
     assert missing.reason("table2/b") == reason
     assert str(missing.error("file.dta")) == (
-        "file.dta: expected the variables cooppc, which table2/b needs; xyzzy, which table2/b, table2/c needs, "
+        "file.dta: expected the variables cooppc (for table2/b); xyzzy (for table2/b, table2/c), "
         "got none. cooppc: Did you mean 'coopc'? Can still run: table1/a"
     )
     nothing = missing_variables(frame, {"m": common})
     assert not nothing
     assert nothing.runnable == ("m",)
     none = missing_variables(frame[["idvar"]], {"m": common[:2]})
-    assert str(none.error("f")) == "f: expected the variable warday, which m needs, got none. No model can run"
+    assert str(none.error("f")) == "f: expected the variable warday (for m), got none. No model can run"
 
 
 # Files that are refused
@@ -296,6 +303,10 @@ REFUSED = {
     "word.csv": ("idvar,pvict\n1,.\n2,n/a\n", ", line 3, column pvict: expected a number, got 'n/a'"),
     "infinite.csv": ("idvar,pvict\n1,.5\n2,-inf\n", ", line 3, column pvict: expected a finite number, got -inf"),
     "flags.csv": ("idvar,withdraw\n1,true\n2,.\n3,false\n", ", line 2, column withdraw: expected a number, got"),
+    "codes.csv": (
+        "idvar,withdraw\n1,.\n2,1\n3,2\n",
+        ", line 4, column withdraw: expected 0 or 1, got 2. No row has a 0, so that each would be a failure; codes 1 and 2",
+    ),
     "destring.dta": (
         stata(pd.DataFrame({"idvar": [1, 2], "ccode": ["2", "200"]})),
         ", column ccode: expected numbers, got numbers stored as text. Make it numeric first (in Stata: destring)",

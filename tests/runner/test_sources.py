@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +105,7 @@ def test_a_missing_variable_is_named_with_what_needs_it_and_the_others_run(simul
     spec = load("  - key: a\n  - {key: b, covariates: [foverlap]}\n")
     outcome = run_specs([spec], str(path), tmp_path / "out", "command")
     assert outcome.exit_code == 1
-    assert "expected the variable ctrend60, which t > a needs" in outcome.warnings[0]
+    assert "expected the variable ctrend60 (for t > a), got none" in outcome.warnings[0]
     assert outcome.warnings[0].endswith("Can still run: t > b")
     models = pd.read_csv(tmp_path / "out" / "models.csv").set_index("model")
     assert models.loc["a", "status"] == "missing_variable"
@@ -200,6 +201,23 @@ def test_a_data_file_of_ones_own_is_checked_by_name(tmp_path: Path, change: tupl
     path.write_text(path.read_text("utf-8").replace(*change), "utf-8")
     with pytest.raises(SpecError, match=message):
         load_spec(path)
+
+
+def test_a_folder_without_tables_of_a_record_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match="expected a data file, or a folder with a record's tables, got a folder without"
+    ):
+        Sources(str(tmp_path))
+
+
+def test_how_a_file_was_read_is_told(tmp_path: Path) -> None:
+    path = own(tmp_path)
+    (data,) = tmp_path.glob("own.csv")
+    data.write_bytes(data.read_bytes().rstrip(b"\n"))
+    outcome = run_specs([load_spec(path)], "auto", tmp_path / "out", "test")
+    said = "own.csv: the last line has no end: the file may have been cut short"
+    assert outcome.remarks == (said,)
+    assert json.loads((tmp_path / "out" / "run.json").read_text("utf-8"))["remarks"] == [said]
 
 
 def test_missing_values_in_a_file_of_ones_own(tmp_path: Path) -> None:

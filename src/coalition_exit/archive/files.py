@@ -212,9 +212,7 @@ def _read_csv(content: bytes, place: str) -> _Parsed:
     from pyarrow import csv as pyarrow_csv
 
     _check_commas(content, place)
-    notes = [
-        "a CSV file does not say which variables Stata kept in single precision: values are taken as they are written"
-    ]
+    notes = []
     if not content.endswith((b"\n", b"\r")):
         notes.append("the last line has no end: the file may have been cut short")
     encoding = "utf-8"

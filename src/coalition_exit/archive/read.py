@@ -23,6 +23,10 @@ VARIABLES = (
 )  # fmt: skip
 """Variables of ``coalition_exit_final.dta`` that some exhibit uses; ``ctrend15`` ... ``ctrend120`` beside them."""
 
+_FAILURES = ("withdraw", "volunt")
+_NO_TYPES = (
+    "a CSV file does not say which variables Stata kept in single precision: values are taken as they are written"
+)
 _TREND = re.compile(r"[co]trend\d+\Z")
 
 
@@ -83,7 +87,7 @@ def read_archive(path: str | Path) -> ArchiveFile:
         values where numbers are expected.
     """
     file = read_data_file(path)
-    notes = list(file.notes)
+    notes = [*file.notes, *([_NO_TYPES] if file.format == "CSV" else [])]
     renamed = _by_case(file.frame.columns)
     if renamed:
         notes.append(f"taken whatever the case of letters: {', '.join(f'{old} as {new}' for old, new in renamed)}")
@@ -94,6 +98,9 @@ def read_archive(path: str | Path) -> ArchiveFile:
         raise InputError(f"{path}, header", f"variables such as {', '.join(VARIABLES[:4])}, withdraw", listed)
     as_named = dict(zip(frame.columns, file.frame.columns, strict=True))
     numbers = {name: _numbers(frame[name], as_named[name], file) for name in known}
+    for name in _FAILURES:
+        if name in numbers:
+            notes += _check_failures(numbers[name], name, file)
     logical = [name for name in known if pd.api.types.is_bool_dtype(frame[name].dtype)]
     if logical:
         notes.append(f"true and false taken as 1 and 0: {', '.join(logical)}")
@@ -143,6 +150,20 @@ def _numbers(column: pd.Series, name: str, file: DataFile) -> pd.Series:
         row = int(np.argmax(infinite))
         raise InputError(place_of(file, row, name), "a finite number", str(column.iloc[row]))
     return column
+
+
+def _check_failures(column: pd.Series, name: str, file: DataFile) -> list[str]:
+    """Refuse a failure variable coded 1 and 2, which Stata would take for nothing but failures; note other codes."""
+    other = ~column.isin((0, 1)) & column.notna()
+    if not other.any():
+        return []
+    if not (column == 0).any():
+        row = int(np.argmax(other.to_numpy()))
+        hint = f"No row has a 0, so that each would be a failure; codes 1 and 2 are converted by {name} - 1"
+        raise InputError(place_of(file, row, name), "0 or 1", f"{column.iloc[row]:g}", hint)
+    n = int(other.sum())
+    said = "value other than 0 and 1 is a failure" if n == 1 else "values other than 0 and 1 are failures"
+    return [f"{name}: {n:,} {said}, as in Stata's stset"]
 
 
 def _first(column: pd.Series) -> object:
@@ -197,7 +218,7 @@ class Missing:
 
     def error(self, place: str) -> InputError:
         """One line that names every missing variable, what needs it, and what can still run."""
-        lacking = "; ".join(f"{name}, which {_listed(users)} needs" for name, users in self.needed_by.items())
+        lacking = "; ".join(f"{name} (for {_listed(users, 5)})" for name, users in self.needed_by.items())
         names = list(self.needed_by)
         hints = [f"{name}: {self.hints[name]}" if len(names) > 1 else self.hints[name] for name in names]
         left = f"Can still run: {_listed(self.runnable)}" if self.runnable else "No model can run"

@@ -32,6 +32,7 @@ from coalition_exit.runner.crosstabs import CrosstabResult, run_crosstab
 from coalition_exit.runner.diagnostics import DIAGNOSTIC_COLUMNS, diagnose
 from coalition_exit.runner.figures import FigureResult, run_figure
 from coalition_exit.runner.sources import ArchiveSource, RecordSource, Source
+from coalition_exit.runner.sources import TableSource as OwnSource
 from coalition_exit.runner.verdicts import EXIT_COLUMNS, VERDICT_COLUMNS, as_verdicts, summarize, verdicts
 from coalition_exit.specs.exhibits import Crosstab, Exhibit, Figure, load_exhibit
 from coalition_exit.specs.loading import Spec, TableData, article_specs, library_folder
@@ -67,6 +68,8 @@ class Outcome:
         Tables of verdicts, one an objection.
     summaries
         The verdicts in a line, one an objection.
+    remarks
+        What is to be known of how the data files were read.
     left
         Files of an earlier run in the folder that this one did not write.
     """
@@ -84,6 +87,7 @@ class Outcome:
     reconstructed: bool
     verdicts: tuple[Grid, ...] = ()
     summaries: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     left: Left = field(default_factory=Left)
 
 
@@ -170,7 +174,7 @@ def run_specs(
     tables = [result for result in results if isinstance(result, RunResult)]
     blocks = [run_blocks(result, jobs, progress) for result in tables]
     seeds = {name: seed for result in tables for name, seed in seeds_of(result.spec).items()}
-    run = {
+    run: dict[str, Any] = {
         "command": command,
         "versions": versions(),
         "seed": seeds or None,
@@ -181,6 +185,9 @@ def run_specs(
             "seconds": round(time.perf_counter() - clock, 2),
         },
     }
+    remarks = _remarks(opened)
+    if remarks:
+        run["remarks"] = remarks
     estimates = _concat([t.estimates for t in tables], ESTIMATE_COLUMNS)
     models = _concat([t.models for t in tables], MODEL_COLUMNS)
     extras = _extras(results, blocks)
@@ -200,6 +207,7 @@ def run_specs(
         reconstructed=any(isinstance(source, RecordSource) for source in opened),
         verdicts=written.verdicts,
         summaries=_summaries(tables, extras.verdicts),
+        remarks=tuple(remarks),
         left=written.left,
     )
 
@@ -325,6 +333,11 @@ def _describe_data(results: Sequence[Result]) -> dict[str, Any]:
         told[name] = {"source": result.source, "sha256": result.sha256, "note": result.note}
     different = list({tuple(sorted(one.items())): one for one in told.values()}.values())
     return dict(different[0]) if len(different) == 1 else {"by_exhibit": told}
+
+
+def _remarks(opened: Sequence[Source]) -> list[str]:
+    files = {s.file.path: s.file for s in opened if isinstance(s, ArchiveSource | OwnSource) and s.file.notes}
+    return [f"{file.path.name}: {'; '.join(file.notes)}" for file in files.values()]
 
 
 def _other_source(opened: Sequence[Source]) -> str:

@@ -17,6 +17,7 @@ from coalition_exit.archive.stata import ID, TIME, declare, estimation_rows, lef
 from coalition_exit.coding.expressions import Expression
 from coalition_exit.errors import DataError, FitError, nearest, one_of, shown
 from coalition_exit.panel.build import KEYS, build_panel, resolve_rules
+from coalition_exit.record.codebook import load_codebook
 from coalition_exit.record.loading import Record, load_record, record_folder
 from coalition_exit.runner.file_rows import check_rows
 from coalition_exit.specs.exhibits import Exhibit
@@ -323,6 +324,10 @@ class Sources:
         if data not in SOURCES:
             path = Path(data)
             if path.is_dir():
+                if not any((path / f"{name}.csv").is_file() for name in load_codebook().tables):
+                    raise DataError(
+                        "data", "a data file, or a folder with a record's tables", f"a folder without any, {data}"
+                    )
                 self._record = RecordSource(load_record(data))
                 self.asked = "record"
             elif path.is_file() or path.suffix:
