@@ -273,7 +273,7 @@ BROKEN = [
     "to_latex",
     "to_html",
     "to_csv",
-    "render_html",
+    "report_page",
     "draw",
     "save",
     "plot_data",

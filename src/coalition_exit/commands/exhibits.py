@@ -191,7 +191,9 @@ def run_specs(
     estimates = _concat([t.estimates for t in tables], ESTIMATE_COLUMNS)
     models = _concat([t.models for t in tables], MODEL_COLUMNS)
     extras = _extras(results, blocks)
-    written = write_output(out, [TableSource(t.spec, t.full_note) for t in tables], estimates, models, run, extras)
+    written = write_output(
+        out, [TableSource(t.spec, t.full_note, t.note) for t in tables], estimates, models, run, extras
+    )
     failed = (*_failures(results), *(one for block in blocks for one in block.failed))
     return Outcome(
         exit_code=EXIT_MODEL_FAILED if failed else EXIT_DONE,
@@ -259,7 +261,7 @@ def _needs(spec: Exhibit) -> dict[str, Sequence[str]]:
 def _extras(results: Sequence[Result], blocks: Sequence[Robustness]) -> Extras:
     diagnosed = [diagnose(one) for one in results if isinstance(one, RunResult) and one.spec.diagnostics]
     figures = tuple(
-        FigureSource(one.figure, one.data, _figure_note(one), one.reason)
+        FigureSource(one.figure, one.data, _figure_note(one), one.reason, one.note)
         for one in results
         if isinstance(one, FigureResult)
     )
@@ -309,7 +311,7 @@ def _crosstab_source(result: CrosstabResult) -> CrosstabSource:
         "chi2": result.chi2, "chi2_p": result.chi2_p, "fisher_p": result.fisher_p,
         "status": result.status, "reason": result.reason,
     }  # fmt: skip
-    return CrosstabSource(result.crosstab, result.long, tests, (*result.notes, f"data: {result.note}"))
+    return CrosstabSource(result.crosstab, result.long, tests, (*result.notes, f"data: {result.note}"), result.note)
 
 
 def _failures(results: Sequence[Result]) -> list[tuple[str, str, str]]:

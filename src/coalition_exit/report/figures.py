@@ -50,7 +50,7 @@ def draw_exhibit(figure: Figure, data: pd.DataFrame, note: str) -> Any:
         )  # fmt: skip
         if note:
             canvas.supxlabel(
-                textwrap.fill(note, int(width * 1.15)), x=0.01, horizontalalignment="left", fontsize=7, color="#444444"
+                textwrap.fill(note, int(width * 1.25)), x=0.01, horizontalalignment="left", fontsize=7, color="#444444"
             )
     return canvas
 

@@ -7,7 +7,7 @@ import contextlib
 import errno
 import os
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,24 +21,22 @@ from coalition_exit.report.figures import describe, draw_exhibit
 from coalition_exit.report.grid import Grid
 from coalition_exit.report.grid import render as render_grid
 from coalition_exit.report.layout import TableLayout, lay_out_table
+from coalition_exit.report.page import DIAGNOSTICS, MAIN, ROBUSTNESS, Entry, Picture, report_page
 from coalition_exit.report.robustness_output import RobustnessSource, draw_all, grids_of, write_numbers
 from coalition_exit.report.run_files import Left, as_json, left_behind, listed
-from coalition_exit.report.tables import render_html, to_csv, to_html, to_latex, to_markdown
+from coalition_exit.report.tables import to_csv, to_html, to_latex, to_markdown
 from coalition_exit.report.verdicts import verdict_grid
 from coalition_exit.specs.exhibits import Crosstab, Figure
 from coalition_exit.specs.loading import Spec
 
-_LEAD = (
-    "Tables and figures of this run. Full precision is in estimates.csv, models.csv and the CSV file of each figure."
-)
-
 
 @dataclass(frozen=True)
 class TableSource:
-    """A specification and the sentence that says what data its estimates come from."""
+    """A specification and the sentence that says what data its estimates come from; ``data`` is its beginning."""
 
     spec: Spec
     note: str
+    data: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +47,7 @@ class FigureSource:
     data: pd.DataFrame
     note: str
     reason: str = ""
+    data_note: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,17 +58,7 @@ class CrosstabSource:
     cells: pd.DataFrame
     tests: dict[str, Any]
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure as the report shows it: a data address, so that the page can be sent alone."""
-
-    key: str
-    title: str
-    alt: str
-    address: str
-    above: str = ""
+    data_note: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +174,7 @@ def _write_all(
     estimates, models = read_results(folder)
     for name in ("tables", "figures"):
         (folder / name).mkdir()
-    layouts, figures = [], {}
+    layouts, pictures = [], {}
     for source in sources:
         layout = lay_out_table(source.spec, estimates, models, source.note)
         layouts.append(layout)
@@ -193,10 +182,13 @@ def _write_all(
         data = plot_data(source.spec, estimates)
         _write_csv(data, folder / "figures" / f"{layout.table}.csv")
         save(draw(data, layout.title, f"Data: {source.note}."), folder / "figures" / layout.table)
-        figures[layout.table] = _address(folder / "figures" / f"{layout.table}.svg")
+        alt = f"Coefficients of {layout.title} with 95% intervals; the numbers are in the table"
+        pictures[layout.table] = _picture(folder, layout.table, layout.title, alt)
     verdicts = _write_verdicts(folder, sources, extras)
     grids = _write_grids(folder, sources, extras)
-    pictures = [_write_figure(folder / "figures", source) for source in extras.figures]
+    for one in extras.figures:
+        _write_figure(folder / "figures", one)
+        pictures[one.figure.table] = _picture(folder, one.figure.table, one.figure.title, describe(one.figure))
     numbers = write_numbers(folder, extras.robustness)
     taken = [*(one.table for one in layouts), *(grid.key for grid in (*verdicts.values(), *grids))]
     more = grids_of(extras.robustness, numbers, taken)
@@ -204,21 +196,43 @@ def _write_all(
         for suffix in ("md", "tex", "html", "csv"):
             _write(folder / "tables" / f"{grid.key}.{suffix}", render_grid(grid, suffix))
     drawn = draw_all(folder / "figures", extras.robustness, numbers, save)
-    pictures += [Picture(d.key, d.title, d.alt, _address(folder / "figures" / f"{d.key}.svg")) for d in drawn]
-    page = render_html(
-        "table.html",
-        tables=layouts,
-        grids=[*more, *grids],
-        verdicts=verdicts,
-        title="coalition-exit",
-        figures=figures,
-        pictures=pictures,
-        lead=_LEAD,
-    )
-    _write(folder / "report.html", page)
+    further = [*(Entry(g.key, g.title, grid=g) for g in more)]
+    further += [Entry(d.key, d.title, picture=_picture(folder, d.key, d.title, d.alt)) for d in drawn]
+    entries = _entries(sources, extras, layouts, grids, pictures)
+    entries += [(ROBUSTNESS, entry) for entry in further]
+    entries.sort(key=lambda one: one[0] == DIAGNOSTICS)
+    _write(folder / "report.html", report_page(entries, _data_of(sources, extras), verdicts))
     _write(folder / "run.json", as_json({**run, "files": listed(folder)}))
     keys = tuple(one.key for one in drawn)
     return Written(tuple(layouts), (*more, *grids), tuple(verdicts.values()), keys)
+
+
+def _picture(folder: Path, key: str, title: str, alt: str) -> Picture:
+    return Picture(key, title, alt, _address(folder / "figures" / f"{key}.svg"))
+
+
+def _entries(
+    sources: Sequence[TableSource], extras: Extras, layouts: Sequence[TableLayout], grids: Sequence[Grid],
+    pictures: Mapping[str, Picture],
+) -> list[tuple[str, Entry]]:  # fmt: skip
+    """Return the exhibits with their sections, those without one first; diagnostics are a section of their own."""
+    section = {source.spec.table: source.spec.section for source in sources}
+    section |= {one.crosstab.table: one.crosstab.section for one in extras.crosstabs}
+    found = [
+        (section[one.table], Entry(one.table, one.title, table=one, picture=pictures[one.table])) for one in layouts
+    ]
+    found += [(section.get(grid.key, DIAGNOSTICS), Entry(grid.key, grid.title, grid=grid)) for grid in grids]
+    found += [
+        (one.figure.section, Entry(one.figure.table, one.figure.title, picture=pictures[one.figure.table]))
+        for one in extras.figures
+    ]
+    return [(name or MAIN, entry) for name, entry in sorted(found, key=lambda one: one[0] != "")]
+
+
+def _data_of(sources: Sequence[TableSource], extras: Extras) -> list[str]:
+    said = [source.data for source in sources]
+    said += [one.data_note for one in extras.figures] + [one.data_note for one in extras.crosstabs]
+    return [text for text in dict.fromkeys(said) if text]
 
 
 def _write_verdicts(folder: Path, sources: Sequence[TableSource], extras: Extras) -> dict[str, Grid]:
@@ -253,7 +267,7 @@ def _write_grids(folder: Path, sources: Sequence[TableSource], extras: Extras) -
     return grids
 
 
-def _write_figure(folder: Path, source: FigureSource) -> Picture:
+def _write_figure(folder: Path, source: FigureSource) -> None:
     figure = source.figure
     path = folder / f"{figure.table}.csv"
     _write_csv(source.data, path)
@@ -262,7 +276,6 @@ def _write_figure(folder: Path, source: FigureSource) -> Picture:
     else:
         canvas = draw_exhibit(figure, _read_csv(path, ("panel", "date")), source.note)
     save(canvas, folder / figure.table)
-    return Picture(figure.table, figure.title, describe(figure), _address(folder / f"{figure.table}.svg"))
 
 
 def _address(path: Path) -> str:
