@@ -153,6 +153,12 @@ def test_no_command_shows_the_help_and_is_bad_input(capsys: Capture) -> None:
     assert "Usage: coalition-exit" in capsys.readouterr().err
 
 
+def test_a_file_misspelt_gets_the_nearest_one_beside_it(here: Path, capsys: Capture) -> None:
+    for given in ("god", "god.yaml"):
+        assert call("run", given) == EXIT_BAD_INPUT
+        assert "Did you mean 'good.yaml'?" in capsys.readouterr().err
+
+
 def test_validate_says_what_is_in_the_file(here: Path, capsys: Capture) -> None:
     assert call("validate", "good.yaml", "article/table2") == EXIT_DONE
     out, err = capsys.readouterr()

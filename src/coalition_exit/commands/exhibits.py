@@ -136,7 +136,9 @@ def _find_specs(path: str) -> list[Path]:
     if path.rstrip("/") in folders:
         return [named[name] for name in sorted(named) if name.startswith(f"{path.rstrip('/')}/")]
     beside = f"{path}.yaml"
-    hint = f"Did you mean {beside}?" if os.path.isfile(beside) else nearest(path, named)  # noqa: PTH113
+    own = [name.name for name in Path().glob("*.y*ml")]
+    near = nearest(beside, own) or nearest(path, named)
+    hint = f"Did you mean {beside}?" if os.path.isfile(beside) else near  # noqa: PTH113
     raise SpecError(path, f"a YAML file, a folder of them, or {one_of(sorted(named))}", "no such file", hint)
 
 
