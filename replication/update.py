@@ -91,7 +91,7 @@ def readme(specs: list[Exhibit], models: pd.DataFrame, run: dict[str, object]) -
     for name, value in {
         "EXHIBITS": exhibits(specs, models),
         "SHA256": str(data["sha256"]),
-        "NOTE": str(data["note"]),
+        "NOTE": str(data["note"]).partition(", SHA-256")[0],
         "VERSIONS": listed,
         "SECONDS": f"{float(clock['seconds']):.0f}",
         "COMMAND": COMMAND,
