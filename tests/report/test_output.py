@@ -350,6 +350,26 @@ def test_a_full_disk_is_one_line(write: Write, tmp_path: Path, monkeypatch: pyte
     assert names(tmp_path) == []
 
 
+def test_a_file_that_another_program_keeps_open_is_named(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path)
+    before = hashes(tmp_path)
+    replace = Path.replace
+
+    def locked(self: Path, target: Path) -> Path:
+        if self == tmp_path / "models.csv":
+            raise PermissionError(errno.EACCES, "The file is used by another process", str(self), None, str(target))
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", locked)
+    with pytest.raises(
+        InputError, match=r"got the file is used by another process\. Close models\.csv where it is open"
+    ):
+        write(tmp_path, "second")
+    assert hashes(tmp_path) == before
+
+
 def test_a_file_in_the_place_of_the_folder(write: Write, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine", encoding="utf-8")
     for place in (tmp_path / "out", tmp_path / "out" / "below"):

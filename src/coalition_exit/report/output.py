@@ -133,9 +133,19 @@ def write_output(
             with contextlib.suppress(OSError):
                 path.rmdir()
         if isinstance(error, OSError):
-            raise InputError(str(out), "a folder that can be written", _reason(error)) from None
+            raise InputError(
+                str(out), "a folder that can be written", _reason(error), _open_elsewhere(error, out)
+            ) from None
         raise
     return written
+
+
+def _open_elsewhere(error: OSError, out: Path) -> str:
+    """Name a file that Windows does not let go of while another program, such as Excel, has it open."""
+    name = Path(str(error.filename or ""))
+    if isinstance(error, PermissionError) and name != out and name.is_relative_to(out):
+        return f"Close {name.name} where it is open"
+    return ""
 
 
 def check_folder(out: Path) -> None:
