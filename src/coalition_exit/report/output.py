@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import errno
 import os
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from coalition_exit.report.grid import render as render_grid
 from coalition_exit.report.layout import TableLayout, lay_out_table
 from coalition_exit.report.page import DIAGNOSTICS, MAIN, ROBUSTNESS, Entry, Picture, report_page
 from coalition_exit.report.robustness_output import RobustnessSource, draw_all, grids_of, write_numbers
-from coalition_exit.report.run_files import Left, as_json, left_behind, listed
+from coalition_exit.report.run_files import Left, as_json, listed, put_in_place
 from coalition_exit.report.tables import to_csv, to_html, to_latex, to_markdown
 from coalition_exit.report.verdicts import verdict_grid
 from coalition_exit.specs.exhibits import Crosstab, Figure
@@ -127,7 +126,7 @@ def write_output(
             new, old = Path(folder) / "new", Path(folder) / "old"
             new.mkdir()
             written = _write_all(new, sources, estimates, models, run, extras or Extras())
-            written = replace(written, left=_swap(new, out, old))
+            written = replace(written, left=put_in_place(new, out, old))
     except BaseException as error:
         for path in made:
             with contextlib.suppress(OSError):
@@ -184,16 +183,7 @@ def _write_all(
     estimates, models = read_results(folder)
     for name in ("tables", "figures"):
         (folder / name).mkdir()
-    layouts, pictures = [], {}
-    for source in sources:
-        layout = lay_out_table(source.spec, estimates, models, source.note)
-        layouts.append(layout)
-        _write_table(folder / "tables", layout)
-        data = plot_data(source.spec, estimates)
-        _write_csv(data, folder / "figures" / f"{layout.table}.csv")
-        save(draw(data, layout.title, f"Data: {source.note}."), folder / "figures" / layout.table)
-        alt = f"Coefficients of {layout.title} with 95% intervals; the numbers are in the table"
-        pictures[layout.table] = _picture(folder, layout.table, layout.title, alt)
+    layouts, pictures = _write_coefficients(folder, sources, estimates, models)
     verdicts = _write_verdicts(folder, sources, extras)
     grids = _write_grids(folder, sources, extras)
     for one in extras.figures:
@@ -206,7 +196,7 @@ def _write_all(
         for suffix in ("md", "tex", "html", "csv"):
             _write(folder / "tables" / f"{grid.key}.{suffix}", render_grid(grid, suffix))
     drawn = draw_all(folder / "figures", extras.robustness, numbers, save)
-    further = [*(Entry(g.key, g.title, grid=g) for g in more)]
+    further = [Entry(grid.key, grid.title, grid=grid) for grid in more]
     further += [Entry(d.key, d.title, picture=_picture(folder, d.key, d.title, d.alt)) for d in drawn]
     entries = _entries(sources, extras, layouts, grids, pictures)
     entries += [(ROBUSTNESS, entry) for entry in further]
@@ -215,6 +205,24 @@ def _write_all(
     _write(folder / "run.json", as_json({**run, "files": listed(folder)}))
     keys = tuple(one.key for one in drawn)
     return Written(tuple(layouts), (*more, *grids), tuple(verdicts.values()), keys)
+
+
+def _write_coefficients(
+    folder: Path, sources: Sequence[TableSource], estimates: pd.DataFrame, models: pd.DataFrame
+) -> tuple[list[TableLayout], dict[str, Picture]]:
+    """Write the tables of coefficients and their plots."""
+    layouts: list[TableLayout] = []
+    pictures: dict[str, Picture] = {}
+    for source in sources:
+        layout = lay_out_table(source.spec, estimates, models, source.note)
+        layouts.append(layout)
+        _write_table(folder / "tables", layout)
+        data = plot_data(source.spec, estimates)
+        _write_csv(data, folder / "figures" / f"{layout.table}.csv")
+        save(draw(data, layout.title, f"Data: {source.note}."), folder / "figures" / layout.table)
+        alt = f"Coefficients of {layout.title} with 95% intervals; the numbers are in the table"
+        pictures[layout.table] = _picture(folder, layout.table, layout.title, alt)
+    return layouts, pictures
 
 
 def _picture(folder: Path, key: str, title: str, alt: str) -> Picture:
@@ -319,42 +327,3 @@ def read_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     text = ("table", "model", "status", "reason", "estimator", "ties", "correction")
     models = _read_csv(folder / "models.csv", text)
     return estimates, models.fillna({"reason": "", "ties": "", "correction": ""})
-
-
-def _swap(new: Path, out: Path, old: Path) -> Left:
-    """Put the new files into the place of an earlier run's; whatever goes wrong, put the earlier ones back."""
-    moved: list[Path] = []
-    files = [path.relative_to(new) for path in sorted(new.rglob("*")) if path.is_file()]
-    left = left_behind(out, [name.as_posix() for name in files])
-    folders = {name.parent for name in (*files, *map(Path, left.unchanged))} - {Path()}
-    try:
-        for folder in folders:
-            (old / folder).mkdir(parents=True, exist_ok=True)
-        # Those that go first: where letters' case does not count, one of them may have a new file's name.
-        for gone in left.unchanged:
-            (out / gone).replace(old / gone)
-        for name in files:
-            for folder in (out, old):
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            if (out / name).is_dir():
-                raise IsADirectoryError(errno.EISDIR, f"the folder {out / name} in the place of a file")
-            if (out / name).exists():
-                (out / name).replace(old / name)
-            moved.append(name)
-            (new / name).replace(out / name)
-    except BaseException:
-        for name in reversed(moved):
-            (out / name).unlink(missing_ok=True)
-        for path in old.rglob("*"):
-            if path.is_file():
-                path.replace(out / path.relative_to(old))
-        _remove_empty(out, folders)
-        raise
-    _remove_empty(out, folders)
-    return left
-
-
-def _remove_empty(out: Path, folders: Collection[Path]) -> None:
-    for name in folders:
-        with contextlib.suppress(OSError):
-            (out / name).rmdir()

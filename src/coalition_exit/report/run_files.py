@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 from collections.abc import Collection
@@ -81,3 +83,42 @@ def add_to_list(out: Path, paths: Collection[Path]) -> None:
 def as_json(run: dict[str, object]) -> str:
     """Return the content of ``run.json``."""
     return json.dumps(run, indent=2, sort_keys=True) + "\n"
+
+
+def put_in_place(new: Path, out: Path, old: Path) -> Left:
+    """Put the new files into the place of an earlier run's; whatever goes wrong, put the earlier ones back."""
+    moved: list[Path] = []
+    files = [path.relative_to(new) for path in sorted(new.rglob("*")) if path.is_file()]
+    left = left_behind(out, [name.as_posix() for name in files])
+    folders = {name.parent for name in (*files, *map(Path, left.unchanged))} - {Path()}
+    try:
+        for folder in folders:
+            (old / folder).mkdir(parents=True, exist_ok=True)
+        # Those that go first: where letters' case does not count, one of them may have a new file's name.
+        for gone in left.unchanged:
+            (out / gone).replace(old / gone)
+        for name in files:
+            for folder in (out, old):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            if (out / name).is_dir():
+                raise IsADirectoryError(errno.EISDIR, f"the folder {out / name} in the place of a file")
+            if (out / name).exists():
+                (out / name).replace(old / name)
+            moved.append(name)
+            (new / name).replace(out / name)
+    except BaseException:
+        for name in reversed(moved):
+            (out / name).unlink(missing_ok=True)
+        for path in old.rglob("*"):
+            if path.is_file():
+                path.replace(out / path.relative_to(old))
+        _remove_empty(out, folders)
+        raise
+    _remove_empty(out, folders)
+    return left
+
+
+def _remove_empty(out: Path, folders: Collection[Path]) -> None:
+    for name in folders:
+        with contextlib.suppress(OSError):
+            (out / name).rmdir()
