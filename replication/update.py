@@ -19,6 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 from coalition_exit.commands import printed_cells, replicate_specs, run_specs
+from coalition_exit.record.codebook import load_codebook
 from coalition_exit.report.audit_cells import template
 from coalition_exit.specs.exhibits import Crosstab, Exhibit, Figure
 from coalition_exit.specs.loading import Spec
@@ -91,7 +92,7 @@ def readme(specs: list[Exhibit], models: pd.DataFrame, run: dict[str, object]) -
     for name, value in {
         "EXHIBITS": exhibits(specs, models),
         "SHA256": str(data["sha256"]),
-        "NOTE": str(data["note"]),
+        "STATUS": load_codebook().status,
         "VERSIONS": listed,
         "SECONDS": f"{float(clock['seconds']):.0f}",
         "COMMAND": COMMAND,

@@ -153,6 +153,12 @@ def test_no_command_shows_the_help_and_is_bad_input(capsys: Capture) -> None:
     assert "Usage: coalition-exit" in capsys.readouterr().err
 
 
+def test_a_file_misspelt_gets_the_nearest_one_beside_it(here: Path, capsys: Capture) -> None:
+    for given in ("god", "god.yaml"):
+        assert call("run", given) == EXIT_BAD_INPUT
+        assert "Did you mean 'good.yaml'?" in capsys.readouterr().err
+
+
 def test_validate_says_what_is_in_the_file(here: Path, capsys: Capture) -> None:
     assert call("validate", "good.yaml", "article/table2") == EXIT_DONE
     out, err = capsys.readouterr()
@@ -276,6 +282,24 @@ def test_run_prints_the_table_and_where_the_files_are(here: Path, capsys: Captur
     assert (here / "öff entlich" / "report.html").is_file()
     run = yaml.safe_load((here / "öff entlich" / "run.json").read_text("utf-8"))
     assert run["command"] == "coalition-exit run good.yaml --out 'öff entlich'"
+
+
+@pytest.mark.usefixtures("no_figures", "loaded_once")
+def test_the_next_run_into_the_same_folder_takes_the_place_of_the_earlier(here: Path, capsys: Capture) -> None:
+    (here / "other.yaml").write_text(GOOD.replace("table: t", "table: other"), encoding="utf-8")
+    assert call("run", "good.yaml", "--template", "cells.csv") == EXIT_DONE
+    assert call("run", "good.yaml", "--compare", "cells.csv") == EXIT_DONE
+    out, run = here / "output", here / "output" / "run.json"
+    assert {"audit.html", "tables/t.tex"} <= set(yaml.safe_load(run.read_text("utf-8"))["files"])
+    (out / "notes.txt").write_text("mine", encoding="utf-8")
+    capsys.readouterr()
+    assert call("run", "other.yaml") == EXIT_DONE
+    assert re.search(
+        r"^Removed from output: \d+ files of the earlier run there$", capsys.readouterr().out, re.MULTILINE
+    )
+    left = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert left == {*yaml.safe_load(run.read_text("utf-8"))["files"], "run.json", "notes.txt"}
+    assert not {"audit.html", "tables/t.tex", "figures/t.pdf"} & left
 
 
 def test_ctrl_c_stops_without_a_trace(here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,7 +154,12 @@ def test_replication_page_is_up_to_date(results: list[RunResult]) -> None:
     models = pd.concat([r.models for r in results], ignore_index=True)
     specs = replicate_specs()
     assert update.exhibits(specs, models) in page
+    assert page.count(results[0].sha256[:12]) == 1
     assert f"`{results[0].sha256}`" in page
+    # What stands between the numbers of the last run is that of the page it is made from.
+    source = (ROOT / "replication" / "README.in.md").read_text(encoding="utf-8")
+    fixed = [re.escape(text) for text in re.split(r"\{\{\w+\}\}", source)]
+    assert re.fullmatch(".+?".join(fixed), page, flags=re.DOTALL)
     stored = (ROOT / "replication" / "published_template.csv").read_bytes().decode("utf-8")
     assert stored == template(printed_cells(specs, hazards_in_discrete_time=False))
 

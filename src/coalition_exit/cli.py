@@ -75,7 +75,10 @@ def _run_options(command: Any) -> Any:
             "--jobs", type=click.IntRange(1), default=1, show_default=True, metavar="N",
             help="Processes for draws and simulations; no number depends on it.",
         ),
-        click.option("--out", type=_OUT, default=Path("output"), show_default=True, help="Folder for the results."),
+        click.option(
+            "--out", type=_OUT, default=Path("output"), show_default=True,
+            help="Folder for the results; they take the place of an earlier run's.",
+        ),
         click.option("--data", default="auto", show_default=True, help=_SOURCES),
     ):  # fmt: skip
         command = option(command)
@@ -230,13 +233,24 @@ def _print_outcome(outcome: Outcome) -> None:
         _say(f"Figures, in {outcome.out / 'figures'}: {', '.join(outcome.figures)}, and a plot of each table")
     for note in outcome.notes:
         _say(f"Data: {note}")
+    for remark in outcome.remarks:
+        _say(f"As read: {remark}")
     if outcome.hint:
         _say(outcome.hint)
     for text in outcome.warnings:
         _say(f"Error: {text}", sys.stderr)
     for exhibit, model, reason in outcome.failed:
         _say(f"Not estimated: {exhibit}{f' > {model}' if model else ''}: {reason}", sys.stderr)
+    if outcome.left.unchanged:
+        _say(f"Removed from {outcome.out}: {_files(outcome.left.unchanged)} of the earlier run there")
+    if outcome.left.changed:
+        names = ", ".join(outcome.left.changed)
+        _say(f"Left in {outcome.out}, as changed since the earlier run there, and not of this run: {names}", sys.stderr)
     _say(f"Written to {outcome.out}: open {outcome.out / 'report.html'} in a browser.")
+
+
+def _files(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names)} files"
 
 
 @cli.command()

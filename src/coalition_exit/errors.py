@@ -54,6 +54,10 @@ class DataError(InputError):
     """Data handed to an estimator or a panel cannot be used as they are."""
 
 
+class CellError(InputError):
+    """A cell of a user's data file is wrong: unlike what a model lacks, it stops the run."""
+
+
 class FitError(CoalitionExitError):
     """A model could not be estimated; the message is the reason.
 

@@ -37,6 +37,11 @@ def test_fetches_the_deposited_file(server: ThreadingHTTPServer, tmp_path: Path)
     assert seen[-1] == (len(BODY), len(BODY))
 
 
+def test_an_address_may_end_in_a_slash(server: ThreadingHTTPServer, tmp_path: Path) -> None:
+    fetch_archive(tmp_path, f"{server.url}/", wait=0.0)
+    assert [path for path in server.state.requests if path.startswith("//")] == []
+
+
 def test_a_file_that_is_no_table_is_asked_for_as_it_is(server: ThreadingHTTPServer, tmp_path: Path) -> None:
     server.state.ingested = False
     assert _fetch(server, tmp_path).checksum == "agrees"
@@ -170,7 +175,7 @@ def test_proxy_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
-    with pytest.raises(InputError, match="through the proxy"):
+    with pytest.raises(InputError, match=r"through the proxy, got .*refused\Z"):
         fetch_archive(tmp_path, "http://dataverse.invalid", wait=0.0)
 
 

@@ -148,6 +148,13 @@ def test_a_csv_file_in_latin_1(tmp_path):
     assert "the text is not UTF-8: read as Latin-1" in file.notes
 
 
+def test_other_codes_of_a_failure_are_noted(tmp_path):
+    path = tmp_path / "codes.csv"
+    path.write_text("idvar,withdraw,volunt\n1,0,0\n2,1,1\n3,2,.\n", encoding="utf-8")
+    notes = [note for note in read_archive(path).notes if "failure" in note]
+    assert notes == ["withdraw: 1 value other than 0 and 1 is a failure, as in Stata's stset"]
+
+
 def test_csv_numbers_are_read_to_the_last_digit(tmp_path):
     frame = simulate()
     for missing in ("", ".", "NA"):
@@ -233,14 +240,14 @@ def test_missing_variables():
     reason = "the data have no variable cooppc and no variable xyzzy. Did you mean 'coopc'?"
     assert missing.reason("table2/b") == reason
     assert str(missing.error("file.dta")) == (
-        "file.dta: expected the variables cooppc, which table2/b needs; xyzzy, which table2/b, table2/c needs, "
+        "file.dta: expected the variables cooppc (for table2/b); xyzzy (for table2/b, table2/c), "
         "got none. cooppc: Did you mean 'coopc'? Can still run: table1/a"
     )
     nothing = missing_variables(frame, {"m": common})
     assert not nothing
     assert nothing.runnable == ("m",)
     none = missing_variables(frame[["idvar"]], {"m": common[:2]})
-    assert str(none.error("f")) == "f: expected the variable warday, which m needs, got none. No model can run"
+    assert str(none.error("f")) == "f: expected the variable warday (for m), got none. No model can run"
 
 
 # Files that are refused
@@ -263,14 +270,15 @@ REFUSED = {
     "data": (b"1", "got a name without ending"),
     "stata.csv": (stata(SMALL), "expected comma-separated text in UTF-8, got a Stata file"),
     "stata.parquet": (stata(SMALL), "expected a Parquet file, got a Stata file"),
-    "utf16.csv": ("idvar,warday\n1,1\n".encode("utf-16"), "got binary data of another kind"),
+    "utf16.csv": ("idvar,warday\n1,1\n".encode("utf-16"), "got UTF-16 (Excel's 'Unicode text')"),
     "cut.dta": (stata(SMALL)[:-40], "expected a whole Stata file, got one cut short"),
     "cut_old.dta": (stata(SMALL, 114)[:-20], "expected a whole Stata file, got one that cannot be read"),
     "head.dta": (b"<stata_dta><header><release>118</release>" + b"</stata_dta>", "got one that cannot be read"),
     "later.dta": (b"<stata_dta><header><release>121</release>" + b"</stata_dta>", "got one that cannot be read"),
     "cut.parquet": (parquet(SMALL)[:-30], "expected a whole Parquet file, got one that cannot be read"),
-    "ragged.csv": ("idvar,warday\n1,1\n2\n", "expected 2 values in every row, got 1 in the row '2'"),
-    "long.csv": ("idvar,warday\n1,1\n2,3,4\n", "expected 2 values in every row, got 3 in the row '2,3,4'"),
+    "ragged.csv": ("idvar,warday\n1,1\n2\n", ", line 3: expected 2 values, as in the header, got 1 in '2'"),
+    "long.csv": ("idvar,warday\n1,1\n2,3,4\n", ", line 3: expected 2 values, as in the header, got 3 in '2,3,4'"),
+    "comment.csv": ("# a remark\nidvar,warday\n1,1\n", ", line 2: expected 1 values, as in the header, got 2"),
     "twice.csv": ("idvar,warday,idvar\n1,1,2\n", ", header: expected each variable once, got 'idvar' twice"),
     "blanks_twice.csv": ("idvar, idvar\n1,1\n", ", header: expected each variable once, got 'idvar' twice"),
     "no_rows.csv": ("idvar,warday\n", "expected rows of data, got none. The file has 2 variables and no row"),
@@ -282,23 +290,34 @@ REFUSED = {
     ),
     "text.csv": (
         "idvar,side\n1,1\n2,Side B\n",
-        ", variable side, row 2: expected a number, got 'Side B'. Where these are value labels",
+        ", line 3, column side: expected a number, got 'Side B'. Where these are value labels",
     ),
-    "comma.csv": ('idvar,pvict\n1,"0,5"\n', ", variable pvict, row 1: expected a number, got '0,5'"),
-    "word.csv": ("idvar,pvict\n1,.\n2,n/a\n", ", variable pvict, row 2: expected a number, got 'n/a'"),
-    "infinite.csv": ("idvar,pvict\n1,.5\n2,-inf\n", ", variable pvict, row 2: expected a finite number, got -inf"),
-    "flags.csv": ("idvar,withdraw\n1,true\n2,.\n3,false\n", ", variable withdraw, row 1: expected a number, got"),
+    "comma.csv": (
+        'idvar,pvict\n1,"0,5"\n',
+        ", line 2, column pvict: expected a number, got '0,5'. Write decimals with a point",
+    ),
+    "quoted.csv": (
+        'idvar,country,pvict\n\n1,"two\r\nlines",.5\n\n2,B,n/a\n',
+        ", line 6, column pvict: expected a number, got 'n/a'",
+    ),
+    "word.csv": ("idvar,pvict\n1,.\n2,n/a\n", ", line 3, column pvict: expected a number, got 'n/a'"),
+    "infinite.csv": ("idvar,pvict\n1,.5\n2,-inf\n", ", line 3, column pvict: expected a finite number, got -inf"),
+    "flags.csv": ("idvar,withdraw\n1,true\n2,.\n3,false\n", ", line 2, column withdraw: expected a number, got"),
+    "codes.csv": (
+        "idvar,withdraw\n1,.\n2,1\n3,2\n",
+        ", line 4, column withdraw: expected 0 or 1, got 2. No row has a 0, so that each would be a failure; codes 1 and 2",
+    ),
     "destring.dta": (
         stata(pd.DataFrame({"idvar": [1, 2], "ccode": ["2", "200"]})),
-        ", variable ccode: expected numbers, got numbers stored as text. Make it numeric first (in Stata: destring)",
+        ", column ccode: expected numbers, got numbers stored as text. Make it numeric first (in Stata: destring)",
     ),
     "labels.parquet": (
         parquet(pd.DataFrame({"idvar": [1, 2], "side": pd.Categorical(["A", "B"])})),
-        ", variable side, row 1: expected a number, got 'A'",
+        ", row 1, column side: expected a number, got 'A'",
     ),
     "dates.parquet": (
         parquet(pd.DataFrame({"idvar": [1], "day": [pd.Timestamp("1914-08-01")]})),
-        ", variable day: expected numbers, got values of type datetime64",
+        ", column day: expected numbers, got values of type datetime64",
     ),
 }
 

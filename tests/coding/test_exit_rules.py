@@ -151,7 +151,6 @@ def test_partial_pull_backs_by_hand(tiny: Record) -> None:
         ("0.5,yes,own", "0.5,unclear,own", {"unclear_partners_wish": "yes"}, True),
         ("0.5,yes,own", "0.5,yes,forced", {}, True),
         ("0.5,yes,own", "0.5,yes,forced", {"pullbacks": "choice == 'own'"}, False),
-        ("1900-01-10,,", "1899-12-31,,", {}, False),
     ],
 )
 def test_which_pull_backs_count(tiny_folder: Path, old: str, new: str, coding: dict[str, Any], counted: bool) -> None:

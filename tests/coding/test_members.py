@@ -114,7 +114,7 @@ def test_losses_among_members_only(tiny: Record) -> None:
 
 
 def test_time_from_the_wars_start(tiny: Record) -> None:
-    for rule in ("origin_war_start", "origin_coalition_start"):
+    for rule in ("origin_war_start", {"origin": "coalition"}):
         panel = _panel(tiny, rule).set_index(["ccode", "day"])
         assert (panel["stop"] == panel.index.get_level_values("day")).all()
         assert (panel["stop"] - panel["start"] == 1).all()
@@ -131,9 +131,11 @@ def test_time_from_the_start_on_the_record(record: Record, panel: pd.DataFrame) 
     expected = (pd.to_datetime(late[["year", "month", "day"]]) - late["began"]).dt.days + 1
     war = _panel(record, "origin_war_start")
     np.testing.assert_array_equal(war["stop"], expected)
-    side = _panel(record, "origin_coalition_start")
+    side = _panel(record, {"origin": "coalition"})
     dates = pd.to_datetime(side[["year", "month", "day"]])
     np.testing.assert_array_equal(side["stop"], (dates - dates.groupby(side["coalid"]).transform("min")).dt.days + 1)
+    # Somebody is at war on either side on every day, so that both sides begin on the war's first day.
+    np.testing.assert_array_equal(side["stop"], war["stop"])
     for name in set(KEYS) - {"start", "stop"}:
         np.testing.assert_array_equal(war[name], panel[name])
 

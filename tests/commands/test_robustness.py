@@ -133,7 +133,7 @@ def test_verdicts_of_models_and_blocks_stand_together(outcome: Outcome) -> None:
 
 def test_the_report_shows_the_verdict_after_its_table(outcome: Outcome) -> None:
     page = (outcome.out / "report.html").read_text(encoding="utf-8")
-    order = [page.index(f'<figure id="mine{end}">') for end in ("", "_verdict", "_bought_off", "_diagnostics")]
+    order = [page.index(f'<figure id="mine{end}"') for end in ("", "_verdict", "_bought_off", "_diagnostics")]
     assert order == sorted(order)
     assert "Objection (Me): C. What changes: D." in page
     assert page.count("data:image/svg+xml;base64,") == 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -95,15 +96,16 @@ def test_leaders_equal_archigos(record: Record, public_data: Path) -> None:
 
 
 def test_cooperation_equals_cow(record: Record, public_data: Path) -> None:
+    """Every earlier war on the same side, and no other; a war still going on is not an earlier one."""
     cow = _cow(public_data)
+    cow["last"] = cow[["end1", "end2"]].max(axis=1)
     sides = {key: group.drop_duplicates("ccode").set_index("ccode") for key, group in cow.groupby(["WarNum", "Side"])}
-    for row in record["cooperation"].itertuples(index=False):
-        beside = [
-            side
-            for side in (1, 2)
-            if {row.ccode, row.partner} <= set(sides.get((row.earlier_war, side), pd.DataFrame()).index)
-        ]
-        assert beside, row
-        now = sides[(row.warnum, row.side)]["start1"]
-        earlier = sides[(row.earlier_war, beside[0])]["start1"]
-        assert earlier.loc[row.ccode] < now.loc[row.ccode]
+    expected = set()
+    for war, side in record["coalitions"][["warnum", "side"]].itertuples(index=False, name=None):
+        start = sides[(war, side)]["start1"]
+        for (earlier, _), group in sides.items():
+            beside = [ccode for ccode in start.index if ccode in group.index and group["last"][ccode] < start[ccode]]
+            if earlier != war:
+                expected |= {(war, side, *pair, earlier) for pair in permutations(beside, 2)}
+    ours = record["cooperation"][["warnum", "side", "ccode", "partner", "earlier_war"]]
+    assert expected == set(ours.itertuples(index=False, name=None))

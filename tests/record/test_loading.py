@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,8 @@ FAULTS = [
     ("exits", "5,1,20,2,1900-01-20", "5,2,30,1,1900-01-20", ["exits.csv"]),
     ("exits", "It left,general_knowledge", "It left,general_knowlege", ["row 3, column basis", "Did you mean 'general_knowledge'?"]),
     ("exits", "It left,general_knowledge,high", "It left,general_knowledge,sure", ["row 3, column confidence", "high, medium, low"]),
+    ("exits", "war_ended,no,no,own", "war_ended,yes,no,own", ["exits.csv, row 2, column fighting_stopped", "'no'", "1900-01-21"]),
+    ("pullbacks", "5,1,10,1900-01-10", "5,1,10,1900-01-21", ["pullbacks.csv, row 2, column start", "at war", "1900-01-21"]),
     ("fronts", "5,south,South", "5,The South,South", ["fronts.csv, row 3, column front", "lower-case"]),
     ("deployments", "5,1,20,south", "5,1,20,suoth", ["deployments.csv, row 5, column front", "Did you mean 'south'?"]),
     ("deployments", "0.75", "0.8", ["deployments.csv", "sum to at most 1", "1.05"]),
@@ -86,6 +90,29 @@ def test_missing_table_and_folder_are_named(tiny_folder: Path) -> None:
         load_record(tiny_folder / "nowhere")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda b: b.replace(b",", b";"), r"wars.csv, row 1: expected columns separated by commas, got semicolons$"),
+        (lambda b: b.replace(b",", b"\t"), r"wars.csv, row 1: expected columns separated by commas, got tabs$"),
+        (
+            lambda b: b + b"6,\xfc\n",
+            r"wars.csv, row 3: expected UTF-8 text, got the byte 0xfc\. Save it as CSV UTF-8\.$",
+        ),
+        (lambda b: b.replace(b",high", b",high,,"), r"wars.csv, row 2: expected 9 fields, got 11$"),
+        (lambda b: b + b'6,"open\n', r"wars.csv, row 3: expected quotation marks in pairs$"),
+        (lambda b: b.replace(b"note", b"name"), r"wars.csv, row 1: expected each column once, got 'name' twice$"),
+        (lambda _: b"", r"wars.csv: expected a row with the columns' names, got an empty file$"),
+    ],
+    ids=["semicolons", "tabs", "encoding", "fields", "quotation", "column", "empty"],
+)
+def test_file_that_is_no_table_is_named(tiny_folder: Path, change: Callable[[bytes], bytes], message: str) -> None:
+    path = tiny_folder / "wars.csv"
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(RecordError, match=rf"^{message}"):
+        load_record(tiny_folder)
+
+
 def test_day_without_enemy_is_named(tiny_folder: Path) -> None:
     edit(tiny_folder, "spells", "5,2,30,1,1900-01-01,1900-01-20", "5,2,30,1,1900-01-01,1900-01-19")
     edit(
@@ -99,10 +126,10 @@ def test_day_without_enemy_is_named(tiny_folder: Path) -> None:
         load_record(tiny_folder)
 
 
-def test_line_ends_do_not_change_the_hash(tiny_folder: Path) -> None:
+def test_line_ends_and_byte_order_marks_do_not_change_the_hash(tiny_folder: Path) -> None:
     before = load_record(tiny_folder)
     for path in tiny_folder.glob("*.csv"):
-        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+        path.write_bytes(codecs.BOM_UTF8 + path.read_bytes().replace(b"\n", b"\r\n"))
     after = load_record(tiny_folder)
     assert after.sha256 == before.sha256
     assert all(after[name].equals(before[name]) for name in before)

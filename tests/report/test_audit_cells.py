@@ -102,7 +102,7 @@ def test_decimal_commas(separator: str, tmp_path: Path) -> None:
 
 
 def test_a_line_that_names_the_separator_blank_lines_and_rows_cut_short(tmp_path: Path) -> None:
-    text = "sep=;\n\nTable;Model;Term;Part;Printed;decimals\n\nfirst;all;foverlap;coef;0,5\nsecond;all;;n_obs\n"
+    text = "sep=;\n# from the print, p. 761\nTable;Model;Term;Part;Printed;decimals\n\nfirst;all;foverlap;coef;0,5\n#second;all;;n_obs;9\nsecond;all;;n_obs\n"
     path = tmp_path / "p.csv"
     path.write_text(text, encoding="utf-8")
     read = read_published(path, CELLS)

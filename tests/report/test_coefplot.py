@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 from PIL import Image
 
 from coalition_exit.report import coefplot
-from coalition_exit.report.coefplot import COLOURS, MARKERS, TALLEST, draw, look, plot_data, save
+from coalition_exit.report.coefplot import COLOURS, GAP, LABEL, MARKERS, TALLEST, draw, look, plot_data, save
 from coalition_exit.runner import RunResult
 from coalition_exit.specs.loading import Spec, load_spec
 
@@ -25,7 +27,7 @@ def data(kinds: Spec, result: RunResult) -> pd.DataFrame:
 def test_columns(data: pd.DataFrame) -> None:
     assert list(data.columns) == [
         "table", "model", "model_label", "estimator", "term", "term_label",
-        "estimate", "conf_low", "conf_high", "order", "position",
+        "estimate", "conf_low", "conf_high", "order", "position", "panel",
     ]  # fmt: skip
 
 
@@ -38,18 +40,107 @@ def test_numbers_are_the_estimates(data: pd.DataFrame, result: RunResult) -> Non
         np.testing.assert_array_equal(shown[name], estimates.loc[shown.index, name])
 
 
-def test_positions_are_by_row_and_then_by_model(data: pd.DataFrame, kinds: Spec) -> None:
+def test_a_term_has_a_line_for_each_model_that_holds_it(data: pd.DataFrame, kinds: Spec) -> None:
     order = [term for term in kinds.order if term != "pvict"]
     assert list(dict.fromkeys(data["term"])) == order
     keys = [m.key for m in kinds.models]
-    for row in data.itertuples():
-        offset = (keys.index(row.model) - 2) * 0.75 / 5
-        assert row.order == keys.index(row.model)
-        assert row.position == pytest.approx(order.index(row.term) + offset, abs=1e-6)
-    assert data["position"].is_monotonic_increasing
+    top = 0.0
+    for term in order:
+        own = data[data["term"] == term]
+        assert list(own["order"]) == [keys.index(model) for model in own["model"]]
+        assert list(own["position"]) == pytest.approx([top + k for k in range(len(own))])
+        top += len(own) + GAP
+    assert set(data["panel"]) == {"all"}
+
+
+TWINS = """
+table: twins
+title: Twins
+defaults: {failure: withdraw, covariates: [foverlap, ctrend60]}
+models:
+  - {key: a1, label: One, group: Logit, estimator: logit}
+  - {key: a2, label: Two, group: Logit, estimator: logit, covariates: [foverlap]}
+  - {key: a3, label: Three, group: Logit, estimator: logit}
+  - {key: a4, label: Four, group: Logit, estimator: logit}
+  - {key: b1, label: One, group: Cloglog, estimator: cloglog}
+  - {key: b2, label: Two, group: Cloglog, estimator: cloglog, covariates: [foverlap]}
+  - {key: b3, label: Three, group: Cloglog, estimator: cloglog}
+  - {key: b4, label: Four, group: Cloglog, estimator: cloglog}
+"""
+
+
+def twins(text: str = TWINS) -> pd.DataFrame:
+    spec = load_spec(text.encode())
+    rows = [("twins", m.key, t, k + 0.5, k - 1.0, k + 1.0) for k, m in enumerate(spec.models) for t in m.covariates]
+    columns = ["table", "model", "term", "estimate", "conf_low", "conf_high"]
+    return plot_data(spec, pd.DataFrame(rows, columns=columns))
+
+
+def test_groups_of_many_models_stand_side_by_side() -> None:
+    data = twins().set_index(["model", "term"])
+    assert set(data["panel"]) == {"Logit", "Cloglog"}
+    for name in ("order", "position"):
+        for k in "1234":
+            first, second = data.loc[f"a{k}", name], data.loc[f"b{k}", name]
+            assert first.equals(second)
+    assert list(data.loc[("a1", "ctrend60"), ["order", "position"]]) == [0, 4 + GAP]
+    assert list(data.loc[("a3", "ctrend60"), ["order", "position"]]) == [2, 5 + GAP]
+    figure = draw(twins(), "T", "N")
+    left, right = figure.axes
+    assert (left.get_title(), right.get_title()) == ("Logit", "Cloglog")
+    assert "log odds ratio" in left.get_xlabel()
+    assert "log hazard ratio" in right.get_xlabel()
+    assert legend(figure) == ["One", "Two", "Three", "Four"]
+    drawn = [
+        [x for line in axes.lines if line.get_marker() in MARKERS for x in line.get_xdata()] for axes in (left, right)
+    ]
+    assert sorted(drawn[0] + drawn[1]) == sorted(data["estimate"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("label: Four, group: Cloglog", "label: Fourth, group: Cloglog"),
+        ("label: Four, group: Cloglog", "label: Four"),
+        ("label: Four, group", "label: One, group"),
+        ("  - {key: a4, label: Four, group: Logit, estimator: logit}\n  - {key: b1", "  - {key: b1"),
+    ],
+)
+def test_groups_that_are_not_alike_stay_together(old: str, new: str) -> None:
+    data = twins(TWINS.replace(old, new))
+    assert set(data["panel"]) == {"all"}
     assert data["position"].is_unique
-    # Rows of one term keep clear of the next.
-    assert (data["position"] - data["term"].map(order.index)).abs().max() < 0.5
+    assert len(draw(data, "T", "N").axes) == 1
+
+
+def test_long_labels_have_the_room_they_need() -> None:
+    labels = "labels: {foverlap: " + "word " * 23 + ", ctrend60: " + "term " * 23 + "}"
+    data = twins(TWINS.partition("  - {key: a2")[0] + labels)
+    lines = 4
+    assert data["position"].iloc[1] - data["position"].iloc[0] == pytest.approx(LABEL * lines)
+    figure = draw(data, "T", "N")
+    figure.savefig(io.BytesIO(), format="png")
+    first, second = (label.get_window_extent() for label in figure.axes[0].get_yticklabels())
+    assert not first.overlaps(second)
+
+
+def test_nothing_overlaps_and_all_is_on_the_page(data: pd.DataFrame) -> None:
+    for shown in (data, twins()):
+        figure = draw(shown, "A title", "A note. " * 30)
+        figure.savefig(io.BytesIO(), format="png")
+        page = figure.bbox
+        (key,), (note,) = ([*figure.subfigs[1].legends], [*figure.subfigs[1].texts])
+        parts = [key.get_window_extent(), note.get_window_extent()]
+        parts += [axes.xaxis.get_tightbbox() for axes in figure.axes]
+        for k, part in enumerate(parts):
+            assert part.x0 >= page.x0 - 1
+            assert part.x1 <= page.x1 + 1
+            assert part.y0 >= page.y0 - 1
+            assert not any(part.overlaps(other) for other in parts[:k])
+
+
+def legend(figure: Any) -> list[str]:
+    return [text.get_text() for key in figure.subfigs[1].legends for text in key.get_texts()]
 
 
 def test_labels_carry_the_group(data: pd.DataFrame) -> None:
@@ -85,9 +176,9 @@ def test_looks_differ() -> None:
 
 def test_a_failed_model_does_not_change_the_others_colours(data: pd.DataFrame) -> None:
     axes = draw(data, "T", "N").axes[0]
-    series = {line.get_label(): line for line in axes.lines if line.get_marker() in MARKERS}
-    assert series["Coded"].get_markerfacecolor() == look(4)[0]
-    assert series["Coded"].get_marker() == look(4)[1]
+    series = {line.get_gid(): line for line in axes.lines if line.get_marker() in MARKERS}
+    assert series["model-4"].get_markerfacecolor() == look(4)[0]
+    assert series["model-4"].get_marker() == look(4)[1]
 
 
 def test_what_is_drawn_is_the_data(data: pd.DataFrame) -> None:
@@ -105,12 +196,11 @@ def test_what_is_drawn_is_the_data(data: pd.DataFrame) -> None:
     assert ends == sorted(zip(data["position"], data["conf_low"], data["conf_high"], strict=True))
     # The first term stands on top.
     assert axes.get_ylim()[0] > axes.get_ylim()[1]
-    texts = [t.get_text() for t in figure.legends[0].get_texts()]
-    assert texts == ["Abandonment: Plain", "Abandonment: Efron", "Voluntary: Sample", "Coded"]
+    assert legend(figure) == ["Abandonment: Plain", "Abandonment: Efron", "Voluntary: Sample", "Coded"]
 
 
 def test_one_model_needs_no_legend(data: pd.DataFrame) -> None:
-    assert draw(data[data["model"] == "plain"], "T", "N").legends == []
+    assert legend(draw(data[data["model"] == "plain"], "T", "N")) == []
 
 
 STRANGE = ("$x$", "$\\frac", "a $ b", "^_{}~\\", "漢字 ☃", "<b>&amp;</b>", "x" * 120, "word " * 24)
@@ -128,7 +218,7 @@ def test_any_label_can_be_drawn(data: pd.DataFrame, tmp_path: Path) -> None:
 
 def test_many_models_stay_within_what_can_be_drawn(tmp_path: Path) -> None:
     rows = [
-        ("t", f"m{j}", f"Model {j}", "cox", f"v{k}", f"V{k}", j, j - 1.0, j + 1.0, j, k + j / 300)
+        ("t", f"m{j}", f"Model {j}", "cox", f"v{k}", f"V{k}", j, j - 1.0, j + 1.0, j, 150.0 * k + j, "all")
         for k in range(8)
         for j in range(150)
     ]
@@ -144,10 +234,11 @@ def test_many_models_stay_within_what_can_be_drawn(tmp_path: Path) -> None:
         "conf_high",
         "order",
         "position",
+        "panel",
     ]
     figure = draw(pd.DataFrame(rows, columns=names), "T", "N")
     assert figure.get_size_inches()[1] <= TALLEST
-    assert figure.legends == []
+    assert legend(figure) == []
 
 
 def test_nothing_to_draw_is_said_in_the_figure(data: pd.DataFrame, tmp_path: Path) -> None:

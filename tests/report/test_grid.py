@@ -14,7 +14,7 @@ import pytest
 
 from coalition_exit.errors import DataError
 from coalition_exit.report.grid import Grid, grid_of, render, to_text
-from coalition_exit.report.tables import render_html
+from coalition_exit.report.page import Entry, report_page
 from report.pages import Page, compiled
 
 NASTY = "<script>alert(\"1\")</script> & 100% | a_b *c* $x$ [y] {z} #1 ~ ^ \\ `q` 'r'"
@@ -128,9 +128,10 @@ def test_html_of_several_grids_has_a_title_and_a_lead() -> None:
 
 
 def test_grids_stand_in_a_report_beside_tables() -> None:
-    text = render_html("table.html", tables=[], grids=[GRID], title="t", figures={}, lead="x")
+    text = report_page([("Diagnostics", Entry(GRID.key, GRID.title, grid=GRID))], [])
     assert '<figure id="g_1">' in text
-    assert "<figure" not in render_html("table.html", tables=[], title="t", figures={}, lead="x")
+    assert '<a href="#g_1">' in text
+    assert "<figure" not in report_page([], [])
 
 
 @pytest.mark.parametrize("name", ALL)

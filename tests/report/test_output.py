@@ -18,9 +18,11 @@ import pytest
 
 from coalition_exit.commands import Outcome, run_specs
 from coalition_exit.errors import EXIT_MODEL_FAILED, InputError
+from coalition_exit.provenance import sha256_of
 from coalition_exit.report import output
 from coalition_exit.report.coefplot import plot_data
 from coalition_exit.report.output import TableSource, check_folder, read_results, write_output
+from coalition_exit.report.run_files import Left
 from coalition_exit.runner import RunResult
 from coalition_exit.specs.loading import Spec, load_spec
 
@@ -117,7 +119,7 @@ def test_plot_data_is_made_from_the_estimates(out: Path, kinds: Spec) -> None:
 
 def test_the_run_says_what_it_was_made_from(out: Path, kinds: Spec, result: RunResult) -> None:
     run = json.loads((out / "run.json").read_text(encoding="utf-8"))
-    assert set(run) == {"clock", "command", "data", "seed", "specs", "versions"}
+    assert set(run) == {"clock", "command", "data", "files", "seed", "specs", "versions"}
     assert run["command"] == "coalition-exit run"
     assert run["data"]["sha256"] == result.sha256
     assert run["specs"]["kinds"] == {"file": "kinds.yaml", "sha256": kinds.sha256}
@@ -183,8 +185,9 @@ def write(kinds: Spec, result: RunResult, monkeypatch: pytest.MonkeyPatch) -> Wr
 
     monkeypatch.setattr(output, "save", save_nothing)
 
-    def write_it(out: Path, run: str = "first") -> Any:
-        return write_output(out, [TableSource(kinds, run)], result.estimates, result.models, {"run": run})
+    def write_it(out: Path, run: str = "first", tables: bool = True) -> Any:
+        sources = [TableSource(kinds, run)] if tables else []
+        return write_output(out, sources, result.estimates, result.models, {"run": run})
 
     return write_it
 
@@ -201,8 +204,68 @@ def test_what_else_is_in_the_folder_stays(write: Write, tmp_path: Path) -> None:
     write(tmp_path)
     write(tmp_path, "second")
     assert files(tmp_path) == sorted([*promised("kinds"), "tables/mine.txt"])
-    assert json.loads((tmp_path / "run.json").read_text("utf-8")) == {"run": "second"}
+    run = json.loads((tmp_path / "run.json").read_text("utf-8"))
+    assert run["run"] == "second"
+    assert sorted([*run["files"], "run.json"]) == promised("kinds")
+    assert run["files"] == {name: sha256_of(tmp_path / name) for name in run["files"]}
     assert (tmp_path / "tables" / "mine.txt").read_text("utf-8") == "mine"
+
+
+def with_strangers(out: Path, listed: dict[str, str]) -> None:
+    """Enter files into a folder's list that no run can have written there."""
+    run = json.loads((out / "run.json").read_text("utf-8"))
+    run["files"] |= listed
+    (out / "run.json").write_text(json.dumps(run), encoding="utf-8")
+
+
+def test_files_of_an_earlier_run_go_and_nothing_else(write: Write, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write(out)
+    (out / "tables" / "mine.md").write_text("mine", encoding="utf-8")
+    (out / "multiverse").mkdir()
+    (out / "multiverse" / "specs.parquet").write_bytes(b"later")
+    (out / "tables" / "kinds.tex").write_text("changed by hand", encoding="utf-8")
+    outside = tmp_path / "outside.csv"
+    outside.write_text("1", encoding="utf-8")
+    whose = {name: sha256_of(outside) for name in ("../outside.csv", str(outside), "tables/../../outside.csv")}
+    with_strangers(out, {**whose, "tables": "0", "gone.csv": "0", "": "0"})
+    left = write(out, "second", tables=False).left
+    assert left.changed == ("tables/kinds.tex",)
+    assert set(left.unchanged) == {*promised("kinds")} - {*promised(), "tables/kinds.tex"}
+    assert files(out) == sorted([*promised(), "tables/kinds.tex", "tables/mine.md", "multiverse/specs.parquet"])
+    assert outside.read_text("utf-8") == "1"
+    assert not (out / "figures").exists()
+    assert write(out, "third", tables=False).left == Left()
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", '{"files": 1}', '{"files": ["report.html"]}', "\0", '"files"']
+)
+def test_a_list_that_cannot_be_read_removes_nothing(content: str, write: Write, tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "run.json").write_text(content, encoding="utf-8")
+    assert write(tmp_path, "second", tables=False).left == Left()
+    assert files(tmp_path) == promised("kinds")
+
+
+@pytest.mark.parametrize("at", [0, 3, 8, 12])
+def test_a_crash_puts_back_what_was_to_go(
+    at: int, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path)
+    before = hashes(tmp_path)
+    replace, calls = Path.replace, [0]
+
+    def fragile(self: Path, target: Path) -> Path:
+        calls[0] += 1
+        if calls[0] == at + 1:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", fragile)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path, "second", tables=False)
+    assert hashes(tmp_path) == before
 
 
 BROKEN = [
@@ -210,7 +273,7 @@ BROKEN = [
     "to_latex",
     "to_html",
     "to_csv",
-    "render_html",
+    "report_page",
     "draw",
     "save",
     "plot_data",
@@ -285,6 +348,26 @@ def test_a_full_disk_is_one_line(write: Write, tmp_path: Path, monkeypatch: pyte
     with pytest.raises(InputError, match=r"out: expected a folder that can be written, got no space left on device"):
         write(tmp_path / "out")
     assert names(tmp_path) == []
+
+
+def test_a_file_that_another_program_keeps_open_is_named(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path)
+    before = hashes(tmp_path)
+    replace = Path.replace
+
+    def locked(self: Path, target: Path) -> Path:
+        if self == tmp_path / "models.csv":
+            raise PermissionError(errno.EACCES, "The file is used by another process", str(self), None, str(target))
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", locked)
+    with pytest.raises(
+        InputError, match=r"got the file is used by another process\. Close models\.csv where it is open"
+    ):
+        write(tmp_path, "second")
+    assert hashes(tmp_path) == before
 
 
 def test_a_file_in_the_place_of_the_folder(write: Write, tmp_path: Path) -> None:

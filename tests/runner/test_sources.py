@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from archive.simulate import FILE
 from coalition_exit.archive.fetch import FILE_NAME
 from coalition_exit.archive.read import read_archive
 from coalition_exit.commands import replicate_specs, run_specs
-from coalition_exit.errors import DataError, InputError, SpecError
+from coalition_exit.errors import CellError, DataError, InputError, SpecError
 from coalition_exit.record.loading import Record
 from coalition_exit.runner import RunResult, Sources, run_spec
 from coalition_exit.specs.loading import Spec, load_spec
@@ -104,7 +105,7 @@ def test_a_missing_variable_is_named_with_what_needs_it_and_the_others_run(simul
     spec = load("  - key: a\n  - {key: b, covariates: [foverlap]}\n")
     outcome = run_specs([spec], str(path), tmp_path / "out", "command")
     assert outcome.exit_code == 1
-    assert "expected the variable ctrend60, which t > a needs" in outcome.warnings[0]
+    assert "expected the variable ctrend60 (for t > a), got none" in outcome.warnings[0]
     assert outcome.warnings[0].endswith("Can still run: t > b")
     models = pd.read_csv(tmp_path / "out" / "models.csv").set_index("model")
     assert models.loc["a", "status"] == "missing_variable"
@@ -202,6 +203,23 @@ def test_a_data_file_of_ones_own_is_checked_by_name(tmp_path: Path, change: tupl
         load_spec(path)
 
 
+def test_a_folder_without_tables_of_a_record_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match="expected a data file, or a folder with a record's tables, got a folder without"
+    ):
+        Sources(str(tmp_path))
+
+
+def test_how_a_file_was_read_is_told(tmp_path: Path) -> None:
+    path = own(tmp_path)
+    (data,) = tmp_path.glob("own.csv")
+    data.write_bytes(data.read_bytes().rstrip(b"\n"))
+    outcome = run_specs([load_spec(path)], "auto", tmp_path / "out", "test")
+    said = "own.csv: the last line has no end: the file may have been cut short"
+    assert outcome.remarks == (said,)
+    assert json.loads((tmp_path / "out" / "run.json").read_text("utf-8"))["remarks"] == [said]
+
+
 def test_missing_values_in_a_file_of_ones_own(tmp_path: Path) -> None:
     frame = pd.read_csv(own(tmp_path).with_name("own.csv"))
     frame.loc[[3, 9], "x"] = np.nan
@@ -219,8 +237,8 @@ def test_kinds_of_exit_in_a_file_of_ones_own_are_named(tmp_path: Path, estimator
     assert named.models["n_event"].iloc[0] == (frame["event"] == 2).sum()
     if estimator == "cox":
         # A 2 without a cause may be a fault: it is refused, and never read as a 1 or a 0.
-        unnamed = run_spec(own(tmp_path, head + "  - {key: a}\n", frame))
-        assert unnamed.models["status"].iloc[0] == "bad_data"
+        with pytest.raises(CellError, match=r"own\.csv, line \d+, column event: expected 0 .* got 2\. .*cause: names"):
+            run_spec(own(tmp_path, head + "  - {key: a}\n", frame))
     else:
         with pytest.raises(SpecError, match="expected a key 'cause'"):
             load_spec(own(tmp_path, head + "  - {key: a, estimator: fine_gray}\n", frame))

@@ -104,7 +104,7 @@ def fetch_archive(
     InputError
         One line: network, proxy or HTTP error, wrong checksum, another file than before, a full disk.
     """
-    target = archive_path(folder)
+    target, base_url = archive_path(folder), base_url.rstrip("/")
     with _reported(base_url, target), _session(wait) as session:
         target.parent.mkdir(parents=True, exist_ok=True)
         deposit = _find(session, base_url)
@@ -167,9 +167,14 @@ def _reported(base_url: str, target: Path) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
+    from urllib3.exceptions import NewConnectionError
+
     inner = error.args[0] if error.args else error
     reason = getattr(inner, "reason", inner)
-    return " ".join(str(reason).split())[:160]
+    # urllib3 puts the cause, in its own words, behind what it was doing.
+    cause = getattr(reason, "original_error", None) or reason
+    words = " ".join(str(cause).split())
+    return words.rpartition(": ")[2] if isinstance(cause, NewConnectionError) else words[:160]
 
 
 def _get(session: requests.Session, url: str, **options: Any) -> requests.Response:

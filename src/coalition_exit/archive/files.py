@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
+import csv
 import hashlib
+import io
 import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
@@ -32,7 +34,7 @@ _OTHER = {
 _MODERN = re.compile(rb"<stata_dta><header><release>(\d{3})</release>")
 _OLD = range(102, 116)
 _HEADS = {b"PAR1": "a Parquet file", b"PK\x03\x04": "a zip or Excel file", b"\x1f\x8b": "a gzip file"}
-_RAGGED = re.compile(r"Expected (\d+) columns, got (\d+): (.*)", re.DOTALL)
+_RAGGED = re.compile(r"Expected \d+ columns, got \d+:")
 # Before version 113 (Stata 8) an integer type had one missing value, its largest.
 _ONE_MISSING = 113
 _LARGEST = (127, 32_767, 2_147_483_647)
@@ -147,6 +149,8 @@ def _kind(content: bytes) -> str:
     start = content[:4096]
     if start.lstrip()[:1] == b"<":
         return "a web page"
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "UTF-16 (Excel's 'Unicode text')"
     if b"\0" in start:
         return "binary data of another kind"
     return "tab-separated text" if b"\t" in start.partition(b"\n")[0] else "text"
@@ -176,7 +180,7 @@ def _read_stata(content: bytes, place: str) -> _Parsed:
 
 def _stata_frame(content: bytes) -> tuple[pd.DataFrame, int]:
     reader = pd.read_stata(
-        BytesIO(content), convert_categoricals=False, convert_dates=False, preserve_dtypes=True, iterator=True
+        io.BytesIO(content), convert_categoricals=False, convert_dates=False, preserve_dtypes=True, iterator=True
     )
     with reader:
         frame = reader.read()
@@ -192,7 +196,7 @@ def _refuse_ambiguous(content: bytes, version: int, frame: pd.DataFrame, place: 
     """
     if version >= _ONE_MISSING or int(pd.__version__.partition(".")[0]) >= 3:
         return
-    raw = pd.read_stata(BytesIO(content), convert_categoricals=False, convert_dates=False, convert_missing=True)
+    raw = pd.read_stata(io.BytesIO(content), convert_categoricals=False, convert_dates=False, convert_missing=True)
     for name in frame.columns:
         codes = {float(value.value) for value in raw[name] if hasattr(value, "value")}
         whole = {code for code in codes if code <= _LARGEST[-1]}
@@ -205,12 +209,10 @@ def _refuse_ambiguous(content: bytes, version: int, frame: pd.DataFrame, place: 
 
 def _read_csv(content: bytes, place: str) -> _Parsed:
     import pyarrow as pa
-    from pyarrow import csv
+    from pyarrow import csv as pyarrow_csv
 
     _check_commas(content, place)
-    notes = [
-        "a CSV file does not say which variables Stata kept in single precision: values are taken as they are written"
-    ]
+    notes = []
     if not content.endswith((b"\n", b"\r")):
         notes.append("the last line has no end: the file may have been cut short")
     encoding = "utf-8"
@@ -220,10 +222,10 @@ def _read_csv(content: bytes, place: str) -> _Parsed:
         encoding = "latin-1"
         notes.append("the text is not UTF-8: read as Latin-1")
     try:
-        table = csv.read_csv(
-            BytesIO(content),
-            read_options=csv.ReadOptions(encoding=encoding),
-            convert_options=csv.ConvertOptions(
+        table = pyarrow_csv.read_csv(
+            io.BytesIO(content),
+            read_options=pyarrow_csv.ReadOptions(encoding=encoding),
+            convert_options=pyarrow_csv.ConvertOptions(
                 null_values=list(MISSING_WORDS),
                 strings_can_be_null=False,
                 # Dates and times are nowhere in the schema, and would be found in texts by chance.
@@ -231,16 +233,30 @@ def _read_csv(content: bytes, place: str) -> _Parsed:
             ),
         )
     except pa.ArrowInvalid as error:
-        raise _csv_error(place, str(error)) from None
+        raise _csv_error(place, str(error), content) from None
     frame = table.rename_columns([name.strip() for name in table.column_names]).to_pandas()
     return _Parsed(frame, "CSV", notes)
 
 
-def _csv_error(place: str, reason: str) -> InputError:
-    ragged = _RAGGED.search(reason)
-    if ragged is None:
+def _csv_error(place: str, reason: str, content: bytes) -> InputError:
+    """Return the error with the line of the first row that is longer or shorter than the header."""
+    if _RAGGED.search(reason) is None:
         return InputError(place, "comma-separated text", " ".join(reason.split())[:120])
-    return InputError(place, f"{ragged[1]} values in every row", f"{ragged[2]} in the row {shown(ragged[3], 60)}")
+    reader = csv.reader(io.StringIO(content.decode("utf-8-sig", errors="replace"), newline=""))
+    heads: list[str] = []
+    begins = 1
+    for cells in reader:
+        heads = heads or cells
+        if cells and len(cells) != len(heads):
+            hint = "" if len(heads) > 1 else "The names of the columns stand in the first line, with nothing before it"
+            if len(cells) > len(heads) > 1:
+                hint = "A decimal comma or a text with a comma needs quotation marks; decimals are best with a point"
+            expected = f"{len(heads)} values, as in the header"
+            return InputError(
+                f"{place}, line {begins}", expected, f"{len(cells)} in {shown(','.join(cells), 60)}", hint
+            )
+        begins = reader.line_num + 1
+    return InputError(place, "as many values in every row as in the header", "other numbers of them")
 
 
 def _check_commas(content: bytes, place: str) -> None:

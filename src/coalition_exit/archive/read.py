@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from coalition_exit.archive.files import MISSING_WORDS, DataFile, read_data_file
-from coalition_exit.errors import InputError, nearest, shown
+from coalition_exit.archive.cells import not_a_number, place_of
+from coalition_exit.archive.files import DataFile, read_data_file
+from coalition_exit.errors import InputError, nearest
 
 VARIABLES = (
     "idvar", "coalid", "warnum", "ccode", "side", "year", "month", "day", "warday", "finalobs",
@@ -22,8 +23,11 @@ VARIABLES = (
 )  # fmt: skip
 """Variables of ``coalition_exit_final.dta`` that some exhibit uses; ``ctrend15`` ... ``ctrend120`` beside them."""
 
+_FAILURES = ("withdraw", "volunt")
+_NO_TYPES = (
+    "a CSV file does not say which variables Stata kept in single precision: values are taken as they are written"
+)
 _TREND = re.compile(r"[co]trend\d+\Z")
-_NUMBER = re.compile(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s*\Z")
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +87,7 @@ def read_archive(path: str | Path) -> ArchiveFile:
         values where numbers are expected.
     """
     file = read_data_file(path)
-    notes = list(file.notes)
+    notes = [*file.notes, *([_NO_TYPES] if file.format == "CSV" else [])]
     renamed = _by_case(file.frame.columns)
     if renamed:
         notes.append(f"taken whatever the case of letters: {', '.join(f'{old} as {new}' for old, new in renamed)}")
@@ -92,7 +96,11 @@ def read_archive(path: str | Path) -> ArchiveFile:
     if not known:
         listed = ", ".join(frame.columns[:8]) + (", ..." if len(frame.columns) > 8 else "")
         raise InputError(f"{path}, header", f"variables such as {', '.join(VARIABLES[:4])}, withdraw", listed)
-    numbers = {name: _numbers(frame[name], name, file) for name in known}
+    as_named = dict(zip(frame.columns, file.frame.columns, strict=True))
+    numbers = {name: _numbers(frame[name], as_named[name], file) for name in known}
+    for name in _FAILURES:
+        if name in numbers:
+            notes += _check_failures(numbers[name], name, file)
     logical = [name for name in known if pd.api.types.is_bool_dtype(frame[name].dtype)]
     if logical:
         notes.append(f"true and false taken as 1 and 0: {', '.join(logical)}")
@@ -119,7 +127,6 @@ def _by_case(columns: Iterable[str]) -> list[tuple[str, str]]:
 
 def _numbers(column: pd.Series, name: str, file: DataFile) -> pd.Series:
     """Return the column as numbers in NumPy's types; refuse everything else."""
-    place = f"{file.path}, variable {name}"
     dtype = column.dtype
     if isinstance(dtype, pd.CategoricalDtype) and pd.api.types.is_numeric_dtype(dtype.categories.dtype):
         column = column.astype(np.float64)
@@ -129,7 +136,7 @@ def _numbers(column: pd.Series, name: str, file: DataFile) -> pd.Series:
         column = column.astype(np.float64)
     elif not pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_complex_dtype(dtype):
         if not column.isna().all():
-            raise _not_numbers(column, place)
+            raise _not_numbers(column, name, file)
         column = column.astype(np.float64)
     elif not isinstance(dtype, np.dtype):
         kind = np.float32 if str(dtype) == "Float32" else np.float64
@@ -140,9 +147,23 @@ def _numbers(column: pd.Series, name: str, file: DataFile) -> pd.Series:
         )  # fmt: skip
     infinite = np.isinf(column.to_numpy()) if column.dtype.kind == "f" else np.zeros(0, dtype=bool)
     if infinite.any():
-        row = int(np.argmax(infinite)) + 1
-        raise InputError(f"{place}, row {row}", "a finite number", str(column.iloc[row - 1]))
+        row = int(np.argmax(infinite))
+        raise InputError(place_of(file, row, name), "a finite number", str(column.iloc[row]))
     return column
+
+
+def _check_failures(column: pd.Series, name: str, file: DataFile) -> list[str]:
+    """Refuse a failure variable coded 1 and 2, which Stata would take for nothing but failures; note other codes."""
+    other = ~column.isin((0, 1)) & column.notna()
+    if not other.any():
+        return []
+    if not (column == 0).any():
+        row = int(np.argmax(other.to_numpy()))
+        hint = f"No row has a 0, so that each would be a failure; codes 1 and 2 are converted by {name} - 1"
+        raise InputError(place_of(file, row, name), "0 or 1", f"{column.iloc[row]:g}", hint)
+    n = int(other.sum())
+    said = "value other than 0 and 1 is a failure" if n == 1 else "values other than 0 and 1 are failures"
+    return [f"{name}: {n:,} {said}, as in Stata's stset"]
 
 
 def _first(column: pd.Series) -> object:
@@ -150,18 +171,13 @@ def _first(column: pd.Series) -> object:
     return known.iloc[0] if len(known) else None
 
 
-def _not_numbers(column: pd.Series, place: str) -> InputError:
+def _not_numbers(column: pd.Series, name: str, file: DataFile) -> InputError:
     """Return the error that shows the first value that is no number."""
+    place = f"{file.path}, column {name}"
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
         return InputError(place, "numbers", f"values of type {column.dtype}")
-    values = column.astype(object).where(column.notna(), "")
-    bad = [not _NUMBER.match(str(value)) and str(value).strip() not in MISSING_WORDS for value in values]
-    if not any(bad):
-        hint = "Make it numeric first (in Stata: destring)"
-        return InputError(place, "numbers", "numbers stored as text", hint)
-    row = bad.index(True) + 1
-    hint = "Where these are value labels, write the file with their codes (in Stata: export delimited, nolabel)"
-    return InputError(f"{place}, row {row}", "a number", shown(values.iloc[row - 1], 40), hint)
+    hint = "Make it numeric first (in Stata: destring)"
+    return not_a_number(file, name) or InputError(place, "numbers", "numbers stored as text", hint)
 
 
 @dataclass(frozen=True)
@@ -202,7 +218,7 @@ class Missing:
 
     def error(self, place: str) -> InputError:
         """One line that names every missing variable, what needs it, and what can still run."""
-        lacking = "; ".join(f"{name}, which {_listed(users)} needs" for name, users in self.needed_by.items())
+        lacking = "; ".join(f"{name} (for {_listed(users, 5)})" for name, users in self.needed_by.items())
         names = list(self.needed_by)
         hints = [f"{name}: {self.hints[name]}" if len(names) > 1 else self.hints[name] for name in names]
         left = f"Can still run: {_listed(self.runnable)}" if self.runnable else "No model can run"

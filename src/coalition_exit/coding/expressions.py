@@ -137,6 +137,11 @@ class Expression:
         self.check_names(frame.columns)
         return self._truth(self._tree, frame).yes
 
+    def denies(self, frame: pd.DataFrame) -> Bools:
+        """Return the rows for which the expression has the answer no: shape (n,)."""
+        self.check_names(frame.columns)
+        return self._truth(self._tree, frame).no
+
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"
 

@@ -18,6 +18,7 @@ from coalition_exit.report.audit_cells import (
 )  # fmt: skip
 from coalition_exit.report.audit_files import write_audit
 from coalition_exit.report.output import read_results
+from coalition_exit.report.run_files import add_to_list
 from coalition_exit.specs.exhibits import Crosstab, Exhibit
 from coalition_exit.specs.loading import Spec
 
@@ -72,5 +73,5 @@ def run_and_compare(
         if one.status == "ok":
             further |= crosstab_numbers(one.crosstab, one.long)
     found = audit(estimates, models, typed, cells, "; ".join(outcome.notes), outcome.reconstructed, further)
-    write_audit(out, found)
+    add_to_list(out, write_audit(out, found))
     return outcome, found

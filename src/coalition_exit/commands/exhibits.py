@@ -6,7 +6,7 @@ import datetime as dt
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,16 @@ from coalition_exit.report.output import (
     write_output,
 )  # fmt: skip
 from coalition_exit.report.robustness_output import RobustnessSource
+from coalition_exit.report.run_files import Left
 from coalition_exit.runner import ESTIMATE_COLUMNS, MODEL_COLUMNS, RunResult, Sources, run_on
 from coalition_exit.runner.crosstabs import CrosstabResult, run_crosstab
 from coalition_exit.runner.diagnostics import DIAGNOSTIC_COLUMNS, diagnose
 from coalition_exit.runner.figures import FigureResult, run_figure
 from coalition_exit.runner.sources import ArchiveSource, RecordSource, Source
+from coalition_exit.runner.sources import TableSource as OwnSource
 from coalition_exit.runner.verdicts import EXIT_COLUMNS, VERDICT_COLUMNS, as_verdicts, summarize, verdicts
 from coalition_exit.specs.exhibits import Crosstab, Exhibit, Figure, load_exhibit
-from coalition_exit.specs.loading import Spec, article_specs, library_folder
+from coalition_exit.specs.loading import Spec, TableData, article_specs, library_folder
 
 Progress = Callable[[str], None]
 Result = RunResult | FigureResult | CrosstabResult
@@ -66,6 +68,10 @@ class Outcome:
         Tables of verdicts, one an objection.
     summaries
         The verdicts in a line, one an objection.
+    remarks
+        What is to be known of how the data files were read.
+    left
+        Files of an earlier run in the folder that this one did not write.
     """
 
     exit_code: int
@@ -81,6 +87,8 @@ class Outcome:
     reconstructed: bool
     verdicts: tuple[Grid, ...] = ()
     summaries: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    left: Left = field(default_factory=Left)
 
 
 def replicate_specs() -> list[Exhibit]:
@@ -98,7 +106,18 @@ def user_specs(paths: Sequence[str]) -> list[Exhibit]:
         if name in seen:
             raise SpecError(f"{spec.path} > table", f"another name than that in {seen[name]}", shown(spec.table))
         seen[name] = spec.path
+    for spec in specs:
+        _check_data_file(spec)
     return specs
+
+
+def _check_data_file(spec: Exhibit) -> None:
+    """Refuse wrong cells in a data file that a specification names."""
+    if isinstance(spec.data, TableData):
+        source = Sources().for_spec(spec)
+        for model in spec.models if isinstance(spec, Spec) else [spec.model] if isinstance(spec, Figure) else []:
+            if model is not None:
+                source.rows(model)
 
 
 def _find_specs(path: str) -> list[Path]:
@@ -117,7 +136,9 @@ def _find_specs(path: str) -> list[Path]:
     if path.rstrip("/") in folders:
         return [named[name] for name in sorted(named) if name.startswith(f"{path.rstrip('/')}/")]
     beside = f"{path}.yaml"
-    hint = f"Did you mean {beside}?" if os.path.isfile(beside) else nearest(path, named)  # noqa: PTH113
+    own = [name.name for name in Path().glob("*.y*ml")]
+    near = nearest(beside, own) or nearest(path, named)
+    hint = f"Did you mean {beside}?" if os.path.isfile(beside) else near  # noqa: PTH113
     raise SpecError(path, f"a YAML file, a folder of them, or {one_of(sorted(named))}", "no such file", hint)
 
 
@@ -155,7 +176,7 @@ def run_specs(
     tables = [result for result in results if isinstance(result, RunResult)]
     blocks = [run_blocks(result, jobs, progress) for result in tables]
     seeds = {name: seed for result in tables for name, seed in seeds_of(result.spec).items()}
-    run = {
+    run: dict[str, Any] = {
         "command": command,
         "versions": versions(),
         "seed": seeds or None,
@@ -166,10 +187,15 @@ def run_specs(
             "seconds": round(time.perf_counter() - clock, 2),
         },
     }
+    remarks = _remarks(opened)
+    if remarks:
+        run["remarks"] = remarks
     estimates = _concat([t.estimates for t in tables], ESTIMATE_COLUMNS)
     models = _concat([t.models for t in tables], MODEL_COLUMNS)
     extras = _extras(results, blocks)
-    written = write_output(out, [TableSource(t.spec, t.full_note) for t in tables], estimates, models, run, extras)
+    written = write_output(
+        out, [TableSource(t.spec, t.full_note, t.note) for t in tables], estimates, models, run, extras
+    )
     failed = (*_failures(results), *(one for block in blocks for one in block.failed))
     return Outcome(
         exit_code=EXIT_MODEL_FAILED if failed else EXIT_DONE,
@@ -185,6 +211,8 @@ def run_specs(
         reconstructed=any(isinstance(source, RecordSource) for source in opened),
         verdicts=written.verdicts,
         summaries=_summaries(tables, extras.verdicts),
+        remarks=tuple(remarks),
+        left=written.left,
     )
 
 
@@ -235,7 +263,7 @@ def _needs(spec: Exhibit) -> dict[str, Sequence[str]]:
 def _extras(results: Sequence[Result], blocks: Sequence[Robustness]) -> Extras:
     diagnosed = [diagnose(one) for one in results if isinstance(one, RunResult) and one.spec.diagnostics]
     figures = tuple(
-        FigureSource(one.figure, one.data, _figure_note(one), one.reason)
+        FigureSource(one.figure, one.data, _figure_note(one), one.reason, one.note)
         for one in results
         if isinstance(one, FigureResult)
     )
@@ -285,7 +313,7 @@ def _crosstab_source(result: CrosstabResult) -> CrosstabSource:
         "chi2": result.chi2, "chi2_p": result.chi2_p, "fisher_p": result.fisher_p,
         "status": result.status, "reason": result.reason,
     }  # fmt: skip
-    return CrosstabSource(result.crosstab, result.long, tests, (*result.notes, f"data: {result.note}"))
+    return CrosstabSource(result.crosstab, result.long, tests, (*result.notes, f"data: {result.note}"), result.note)
 
 
 def _failures(results: Sequence[Result]) -> list[tuple[str, str, str]]:
@@ -309,6 +337,11 @@ def _describe_data(results: Sequence[Result]) -> dict[str, Any]:
         told[name] = {"source": result.source, "sha256": result.sha256, "note": result.note}
     different = list({tuple(sorted(one.items())): one for one in told.values()}.values())
     return dict(different[0]) if len(different) == 1 else {"by_exhibit": told}
+
+
+def _remarks(opened: Sequence[Source]) -> list[str]:
+    files = {s.file.path: s.file for s in opened if isinstance(s, ArchiveSource | OwnSource) and s.file.notes}
+    return [f"{file.path.name}: {'; '.join(file.notes)}" for file in files.values()]
 
 
 def _other_source(opened: Sequence[Source]) -> str:

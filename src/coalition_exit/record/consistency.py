@@ -21,7 +21,8 @@ def check_tables(tables: Mapping[str, pd.DataFrame], codebook: Codebook) -> None
     ------
     RecordError
         On a duplicate key, a reference to a row that does not exist, an unknown source, dates out
-        of order, overlapping spells, shares above 1, uncovered days, or a spell without its exit.
+        of order, overlapping spells, shares above 1, uncovered days, a spell without its exit, or
+        an exit at odds with the partners' spells.
     """
     for table in codebook.tables.values():
         frame = tables[table.name]
@@ -36,7 +37,9 @@ def check_tables(tables: Mapping[str, pd.DataFrame], codebook: Codebook) -> None
     _check_spells(tables["spells"])
     _check_enemies(tables["spells"])
     _check_exits(tables["exits"], tables["spells"], tables["coalitions"])
+    _check_partners_after(tables["exits"], tables["spells"])
     _check_inside(tables)
+    _check_pullbacks(tables["pullbacks"], tables["spells"])
     _check_deployments(tables["deployments"], tables["fronts"], tables["spells"])
     for name in ("capabilities", "regimes"):
         _check_years(tables[name], name, tables["spells"])
@@ -149,6 +152,27 @@ def _check_exits(exits: pd.DataFrame, spells: pd.DataFrame, coalitions: pd.DataF
         end = ends.loc[tuple(value)]
         if exits["date"].iloc[row] != end:
             fail("exits", row, "date", f"the end of the spell, {end.date()}", str(exits["date"].iloc[row].date()))
+
+
+def _check_partners_after(exits: pd.DataFrame, spells: pd.DataFrame) -> None:
+    """Fighting can be said to have stopped while a partner fought on only if one is at war on the day after."""
+    sides: dict[tuple[int, int], list[tuple[int, pd.Timestamp, pd.Timestamp]]] = {}
+    for spell in spells.itertuples(index=False):
+        sides.setdefault((spell.warnum, spell.side), []).append((spell.ccode, spell.start, spell.end))
+    for row, leaving in enumerate(exits.itertuples(index=False)):
+        day = leaving.date + pd.Timedelta(days=1)
+        side = sides[(leaving.warnum, leaving.side)]
+        alone = not any(ccode != leaving.ccode and start <= day <= end for ccode, start, end in side)
+        if leaving.fighting_stopped == "yes" and alone:
+            fail("exits", row, "fighting_stopped", f"'no', since no partner is at war on {day.date()}", "yes")
+
+
+def _check_pullbacks(pullbacks: pd.DataFrame, spells: pd.DataFrame) -> None:
+    """A pull-back begins while the state is at war."""
+    at_war = _by_member(spells)
+    for row, part in enumerate(pullbacks.itertuples(index=False)):
+        if not any(start <= part.start <= end for start, end in at_war[(part.warnum, part.side, part.ccode)]):
+            fail("pullbacks", row, "start", "a day on which the state is at war", str(part.start.date()))
 
 
 def _check_inside(tables: Mapping[str, pd.DataFrame]) -> None:

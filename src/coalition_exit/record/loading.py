@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
+import csv
 import hashlib
+import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -89,15 +92,51 @@ def load_record(folder: str | Path | None = None) -> Record:
 
 def _read(path: Path) -> tuple[pd.DataFrame, bytes]:
     try:
-        # Git on Windows may have rewritten line ends; the hash must not depend on it.
-        content = path.read_bytes().replace(b"\r\n", b"\n")
+        # Git on Windows or a spreadsheet may have rewritten line ends or added a mark; the hash must not depend on it.
+        content = path.read_bytes().removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")
     except FileNotFoundError:
         raise RecordError(str(path), "a table of the record", "no such file") from None
+    return _parse(path.name, content), content
+
+
+def _parse(name: str, content: bytes) -> pd.DataFrame:
     try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    except (pd.errors.ParserError, UnicodeDecodeError, pd.errors.EmptyDataError) as error:
-        raise RecordError(str(path), "a UTF-8 CSV table", str(error).strip()) from None
-    return frame, content
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        row = content[: error.start].count(b"\n") + 1
+        got = f"the byte 0x{content[error.start]:02x}"
+        raise RecordError(f"{name}, row {row}", "UTF-8 text", got, "Save it as CSV UTF-8.") from None
+    rows = _rows(name, text)
+    return pd.DataFrame(rows[1:], columns=rows[0], dtype=str)
+
+
+def _rows(name: str, text: str) -> list[list[str]]:
+    """Return the rows, that of the columns' names first, all of one length; blank lines do not count."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows: list[list[str]] = []
+    line = 1
+    try:
+        for cells in reader:
+            if not rows:
+                _check_header(name, cells)
+            elif cells and len(cells) != len(rows[0]):
+                raise RecordError(f"{name}, row {line}", f"{len(rows[0])} fields", str(len(cells)))
+            rows += [cells] if cells else []
+            line = reader.line_num + 1
+    except csv.Error:
+        raise RecordError(f"{name}, row {line}", "quotation marks in pairs") from None
+    if not rows:
+        raise RecordError(name, "a row with the columns' names", "an empty file")
+    return rows
+
+
+def _check_header(name: str, columns: list[str]) -> None:
+    for mark, marks in ((";", "semicolons"), ("\t", "tabs")):
+        if len(columns) == 1 and mark in columns[0]:
+            raise RecordError(f"{name}, row 1", "columns separated by commas", marks)
+    for column in columns:
+        if columns.count(column) > 1:
+            raise RecordError(f"{name}, row 1", "each column once", f"{column!r} twice")
 
 
 __all__ = ["Codebook", "Record", "load_codebook", "load_record", "record_folder"]

@@ -244,7 +244,7 @@ def _unknown(place: str, key: Key, cells: Sequence[PrintedCell]) -> InputError:
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Return the rows with their lines; blank ones are left out."""
+    """Return the rows with their lines; blank ones and remarks (#) are left out."""
     text = _text(path)
     separator = _separator(text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
@@ -253,7 +253,7 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     try:
         for found in reader:
             row = [value.strip() for value in found]
-            if not any(row) or (not heads and row[0].lower().startswith("sep=")):
+            if not any(row) or _is_remark(row[0]):
                 continue
             if not heads:
                 heads = _heads(path.name, [name.lower() for name in row])
@@ -272,6 +272,11 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     return rows
 
 
+def _is_remark(text: str) -> bool:
+    """Whether a line is none of the table: a remark, or Excel's line that names the separator."""
+    return text.startswith("#") or text.lower().startswith("sep=")
+
+
 def _heads(name: str, heads: list[str]) -> list[str]:
     for column in REQUIRED:
         if column not in heads:
@@ -285,7 +290,7 @@ def _heads(name: str, heads: list[str]) -> list[str]:
 
 def _separator(text: str) -> str:
     """Return the mark between columns: the one that divides the first line into the most columns we know."""
-    lines = [line for line in text.splitlines() if line.strip() and not line.lower().startswith("sep=")]
+    lines = [line for line in text.splitlines() if line.strip() and not _is_remark(line.lstrip('"'))]
     first = lines[0] if lines else ""
     return max(",;\t", key=lambda mark: len(set(REQUIRED) & {w.strip(' "').lower() for w in first.split(mark)}))
 

@@ -50,7 +50,7 @@ def draw_exhibit(figure: Figure, data: pd.DataFrame, note: str) -> Any:
         )  # fmt: skip
         if note:
             canvas.supxlabel(
-                textwrap.fill(note, int(width * 1.15)), x=0.01, horizontalalignment="left", fontsize=7, color="#444444"
+                textwrap.fill(note, int(width * 1.25)), x=0.01, horizontalalignment="left", fontsize=7, color="#444444"
             )
     return canvas
 
@@ -221,7 +221,7 @@ def _margin_panels(figure: Figure, plot: Margins, data: pd.DataFrame) -> Any:
     terms = [*plot.continuous, *plot.binary]
     columns = min(4, len(terms))
     rows = math.ceil(len(terms) / columns)
-    canvas, grid = _canvas(2.1 * columns + 0.6, 2.3 * rows + 0.9, rows, columns)
+    canvas, grid = _canvas(2.1 * columns + 0.6, 2.4 * rows + 0.9, rows, columns)
     for k, axes in enumerate(grid.flat):
         if k >= len(terms):
             axes.set_visible(False)
@@ -240,6 +240,8 @@ def _margin_panels(figure: Figure, plot: Margins, data: pd.DataFrame) -> Any:
                     own["value"], own["conf_low"], own["conf_high"], color=COLOURS[0], alpha=0.2, linewidth=0
                 )
         axes.axhline(0, color=GREY, linewidth=0.6)
+        between = "" if terms[k] in plot.binary else f", percentiles {plot.percentiles[0]} to {plot.percentiles[1]}"
+        axes.set_xlabel(f"Its value{between}", fontsize=8)
         axes.set_title(figure.label_of(terms[k]), fontsize=9)
         _look(axes)
     for row in grid:

@@ -137,7 +137,7 @@ def _markdown(grids: Sequence[Grid], title: str, lead: str) -> str:
 
 def _html(grids: Sequence[Grid], title: str, lead: str) -> str:
     name = title or (grids[0].title if grids else "")
-    return render_html("table.html", tables=[], grids=grids, title=name, figures={}, lead=lead)
+    return render_html("table.html", tables=[], grids=grids, title=name, lead=lead)
 
 
 def _csv(grids: Sequence[Grid], title: str, lead: str) -> str:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import errno
-import json
 import os
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +20,22 @@ from coalition_exit.report.figures import describe, draw_exhibit
 from coalition_exit.report.grid import Grid
 from coalition_exit.report.grid import render as render_grid
 from coalition_exit.report.layout import TableLayout, lay_out_table
+from coalition_exit.report.page import DIAGNOSTICS, MAIN, ROBUSTNESS, Entry, Picture, report_page
 from coalition_exit.report.robustness_output import RobustnessSource, draw_all, grids_of, write_numbers
-from coalition_exit.report.tables import render_html, to_csv, to_html, to_latex, to_markdown
+from coalition_exit.report.run_files import Left, as_json, listed, put_in_place
+from coalition_exit.report.tables import to_csv, to_html, to_latex, to_markdown
 from coalition_exit.report.verdicts import verdict_grid
 from coalition_exit.specs.exhibits import Crosstab, Figure
 from coalition_exit.specs.loading import Spec
 
-_LEAD = (
-    "Tables and figures of this run. Full precision is in estimates.csv, models.csv and the CSV file of each figure."
-)
-
 
 @dataclass(frozen=True)
 class TableSource:
-    """A specification and the sentence that says what data its estimates come from."""
+    """A specification and the sentence that says what data its estimates come from; ``data`` is its beginning."""
 
     spec: Spec
     note: str
+    data: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +46,7 @@ class FigureSource:
     data: pd.DataFrame
     note: str
     reason: str = ""
+    data_note: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,17 +57,7 @@ class CrosstabSource:
     cells: pd.DataFrame
     tests: dict[str, Any]
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure as the report shows it: a data address, so that the page can be sent alone."""
-
-    key: str
-    title: str
-    alt: str
-    address: str
-    above: str = ""
+    data_note: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,12 +75,13 @@ class Extras:
 
 @dataclass(frozen=True)
 class Written:
-    """The tables as written."""
+    """The tables as written, and what an earlier run had left in the folder."""
 
     tables: tuple[TableLayout, ...]
     grids: tuple[Grid, ...]
     verdicts: tuple[Grid, ...] = ()
     drawn: tuple[str, ...] = ()
+    left: Left = field(default_factory=Left)
 
 
 def write_output(
@@ -108,8 +97,9 @@ def write_output(
     Parameters
     ----------
     out
-        The output folder; made if need be. Files of an earlier run with the same names are replaced
-        together at the end; when anything goes wrong before, they stay as they were.
+        The output folder; made if need be. The files of an earlier run, which its ``run.json`` lists, are
+        replaced or removed together at the end, but for those that somebody has changed and this run does
+        not write; when anything goes wrong before, they stay as they were. No other file is touched.
     sources
         The tables.
     estimates, models
@@ -136,15 +126,25 @@ def write_output(
             new, old = Path(folder) / "new", Path(folder) / "old"
             new.mkdir()
             written = _write_all(new, sources, estimates, models, run, extras or Extras())
-            _swap(new, out, old)
+            written = replace(written, left=put_in_place(new, out, old))
     except BaseException as error:
         for path in made:
             with contextlib.suppress(OSError):
                 path.rmdir()
         if isinstance(error, OSError):
-            raise InputError(str(out), "a folder that can be written", _reason(error)) from None
+            raise InputError(
+                str(out), "a folder that can be written", _reason(error), _open_elsewhere(error, out)
+            ) from None
         raise
     return written
+
+
+def _open_elsewhere(error: OSError, out: Path) -> str:
+    """Name a file that Windows does not let go of while another program, such as Excel, has it open."""
+    name = Path(str(error.filename or ""))
+    if isinstance(error, PermissionError) and name != out and name.is_relative_to(out):
+        return f"Close {name.name} where it is open"
+    return ""
 
 
 def check_folder(out: Path) -> None:
@@ -183,18 +183,12 @@ def _write_all(
     estimates, models = read_results(folder)
     for name in ("tables", "figures"):
         (folder / name).mkdir()
-    layouts, figures = [], {}
-    for source in sources:
-        layout = lay_out_table(source.spec, estimates, models, source.note)
-        layouts.append(layout)
-        _write_table(folder / "tables", layout)
-        data = plot_data(source.spec, estimates)
-        _write_csv(data, folder / "figures" / f"{layout.table}.csv")
-        save(draw(data, layout.title, f"Data: {source.note}."), folder / "figures" / layout.table)
-        figures[layout.table] = _address(folder / "figures" / f"{layout.table}.svg")
+    layouts, pictures = _write_coefficients(folder, sources, estimates, models)
     verdicts = _write_verdicts(folder, sources, extras)
     grids = _write_grids(folder, sources, extras)
-    pictures = [_write_figure(folder / "figures", source) for source in extras.figures]
+    for one in extras.figures:
+        _write_figure(folder / "figures", one)
+        pictures[one.figure.table] = _picture(folder, one.figure.table, one.figure.title, describe(one.figure))
     numbers = write_numbers(folder, extras.robustness)
     taken = [*(one.table for one in layouts), *(grid.key for grid in (*verdicts.values(), *grids))]
     more = grids_of(extras.robustness, numbers, taken)
@@ -202,21 +196,61 @@ def _write_all(
         for suffix in ("md", "tex", "html", "csv"):
             _write(folder / "tables" / f"{grid.key}.{suffix}", render_grid(grid, suffix))
     drawn = draw_all(folder / "figures", extras.robustness, numbers, save)
-    pictures += [Picture(d.key, d.title, d.alt, _address(folder / "figures" / f"{d.key}.svg")) for d in drawn]
-    page = render_html(
-        "table.html",
-        tables=layouts,
-        grids=[*more, *grids],
-        verdicts=verdicts,
-        title="coalition-exit",
-        figures=figures,
-        pictures=pictures,
-        lead=_LEAD,
-    )
-    _write(folder / "report.html", page)
-    _write(folder / "run.json", json.dumps(run, indent=2, sort_keys=True) + "\n")
+    further = [Entry(grid.key, grid.title, grid=grid) for grid in more]
+    further += [Entry(d.key, d.title, picture=_picture(folder, d.key, d.title, d.alt)) for d in drawn]
+    entries = _entries(sources, extras, layouts, grids, pictures)
+    entries += [(ROBUSTNESS, entry) for entry in further]
+    entries.sort(key=lambda one: one[0] == DIAGNOSTICS)
+    _write(folder / "report.html", report_page(entries, _data_of(sources, extras), verdicts))
+    _write(folder / "run.json", as_json({**run, "files": listed(folder)}))
     keys = tuple(one.key for one in drawn)
     return Written(tuple(layouts), (*more, *grids), tuple(verdicts.values()), keys)
+
+
+def _write_coefficients(
+    folder: Path, sources: Sequence[TableSource], estimates: pd.DataFrame, models: pd.DataFrame
+) -> tuple[list[TableLayout], dict[str, Picture]]:
+    """Write the tables of coefficients and their plots."""
+    layouts: list[TableLayout] = []
+    pictures: dict[str, Picture] = {}
+    for source in sources:
+        layout = lay_out_table(source.spec, estimates, models, source.note)
+        layouts.append(layout)
+        _write_table(folder / "tables", layout)
+        data = plot_data(source.spec, estimates)
+        _write_csv(data, folder / "figures" / f"{layout.table}.csv")
+        save(draw(data, layout.title, f"Data: {source.note}."), folder / "figures" / layout.table)
+        alt = f"Coefficients of {layout.title} with 95% intervals; the numbers are in the table"
+        pictures[layout.table] = _picture(folder, layout.table, layout.title, alt)
+    return layouts, pictures
+
+
+def _picture(folder: Path, key: str, title: str, alt: str) -> Picture:
+    return Picture(key, title, alt, _address(folder / "figures" / f"{key}.svg"))
+
+
+def _entries(
+    sources: Sequence[TableSource], extras: Extras, layouts: Sequence[TableLayout], grids: Sequence[Grid],
+    pictures: Mapping[str, Picture],
+) -> list[tuple[str, Entry]]:  # fmt: skip
+    """Return the exhibits with their sections, those without one first; diagnostics are a section of their own."""
+    section = {source.spec.table: source.spec.section for source in sources}
+    section |= {one.crosstab.table: one.crosstab.section for one in extras.crosstabs}
+    found = [
+        (section[one.table], Entry(one.table, one.title, table=one, picture=pictures[one.table])) for one in layouts
+    ]
+    found += [(section.get(grid.key, DIAGNOSTICS), Entry(grid.key, grid.title, grid=grid)) for grid in grids]
+    found += [
+        (one.figure.section, Entry(one.figure.table, one.figure.title, picture=pictures[one.figure.table]))
+        for one in extras.figures
+    ]
+    return [(name or MAIN, entry) for name, entry in sorted(found, key=lambda one: one[0] != "")]
+
+
+def _data_of(sources: Sequence[TableSource], extras: Extras) -> list[str]:
+    said = [source.data for source in sources]
+    said += [one.data_note for one in extras.figures] + [one.data_note for one in extras.crosstabs]
+    return [text for text in dict.fromkeys(said) if text]
 
 
 def _write_verdicts(folder: Path, sources: Sequence[TableSource], extras: Extras) -> dict[str, Grid]:
@@ -251,7 +285,7 @@ def _write_grids(folder: Path, sources: Sequence[TableSource], extras: Extras) -
     return grids
 
 
-def _write_figure(folder: Path, source: FigureSource) -> Picture:
+def _write_figure(folder: Path, source: FigureSource) -> None:
     figure = source.figure
     path = folder / f"{figure.table}.csv"
     _write_csv(source.data, path)
@@ -260,7 +294,6 @@ def _write_figure(folder: Path, source: FigureSource) -> Picture:
     else:
         canvas = draw_exhibit(figure, _read_csv(path, ("panel", "date")), source.note)
     save(canvas, folder / figure.table)
-    return Picture(figure.table, figure.title, describe(figure), _address(folder / f"{figure.table}.svg"))
 
 
 def _address(path: Path) -> str:
@@ -294,29 +327,3 @@ def read_results(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     text = ("table", "model", "status", "reason", "estimator", "ties", "correction")
     models = _read_csv(folder / "models.csv", text)
     return estimates, models.fillna({"reason": "", "ties": "", "correction": ""})
-
-
-def _swap(new: Path, out: Path, old: Path) -> None:
-    """Move every file into the output folder; whatever goes wrong, put the earlier ones back."""
-    moved: list[Path] = []
-    files = [path.relative_to(new) for path in sorted(new.rglob("*")) if path.is_file()]
-    try:
-        for name in files:
-            for folder in (out, old):
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            if (out / name).is_dir():
-                raise IsADirectoryError(errno.EISDIR, f"the folder {out / name} in the place of a file")
-            if (out / name).exists():
-                (out / name).replace(old / name)
-            moved.append(name)
-            (new / name).replace(out / name)
-    except BaseException:
-        for name in reversed(moved):
-            (out / name).unlink(missing_ok=True)
-        for path in old.rglob("*"):
-            if path.is_file():
-                path.replace(out / path.relative_to(old))
-        for name in {name.parent for name in files} - {Path()}:
-            with contextlib.suppress(OSError):
-                (out / name).rmdir()
-        raise

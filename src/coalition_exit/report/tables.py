@@ -57,7 +57,7 @@ def render_html(name: str, **values: Any) -> str:
 
 def to_html(table: TableLayout) -> str:
     """Return the table as an HTML page that stands alone."""
-    return render_html("table.html", tables=[table], title=table.title, figures={}, lead="")
+    return render_html("table.html", tables=[table], grids=[], title=table.title, lead="")
 
 
 def to_markdown(table: TableLayout) -> str:

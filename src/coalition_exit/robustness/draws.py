@@ -5,7 +5,8 @@ drawn with it or not. What is drawn, and how:
 
 - *exits*: attributes of ``exits.csv`` flip with a probability by the row's confidence; "unclear" is read either way.
   ``fighting_stopped`` and ``ended_war`` stay as they are for states that fought to the common end; they are never both
-  "yes"; fighting can be said to have stopped only where a partner was at war on a later day.
+  "yes"; fighting can be said to have stopped only where a partner was at war on the day after, and the war to have
+  been ended only where none was.
 - *dates*: the ends of spells that did not end with the war move by a normal number of days (module `exit_dates`).
 - *fronts*: on each stretch of days a state's shares are multiplied by exp(normal) and scaled back to their sum; a row
   may be absent altogether where the state had troops elsewhere. A state on a single front keeps its share.
@@ -53,7 +54,7 @@ class RecordDrawer:
         self.record, self.parameters = record, parameters
         self.dates = DatePlan(record, parameters.dates)
         self.segments = _Segments(record["deployments"])
-        self.last_partner = _partner_after(record)
+        self.partner_after = _partner_after(record)
 
     def draw(self, seed: int, number: int = 0, kinds: Sequence[str] = KINDS) -> Record:
         """Return one drawn record.
@@ -91,7 +92,8 @@ class RecordDrawer:
             return np.ones(len(exits), dtype=bool)
         no = (exits[column] == "no").to_numpy()
         may = (exits["mode"] != _TO_THE_END).to_numpy() & ~(no & (exits[_twin(column)] == "yes").to_numpy())
-        return may & ~(no & ~self.last_partner) if column == "fighting_stopped" else may
+        possible = self.partner_after if column == "fighting_stopped" else ~self.partner_after
+        return may & ~(no & ~possible)
 
     def _exits(self, tables: dict[str, pd.DataFrame], rng: np.random.Generator) -> dict[str, pd.DataFrame]:
         exits = tables["exits"].copy()
@@ -159,13 +161,13 @@ def _flipped(column: str, coded: Any, flips: Any, second: Floats, unclear: float
 
 
 def _partner_after(record: Record) -> Any:
-    """Which exits have a partner at war on a later day."""
+    """Which exits have a partner at war on the day after, shape (n,)."""
     spells = record["spells"]
-    last = spells.groupby(["warnum", "side", "ccode"])["end"].max().reset_index()
     found = []
     for row in record["exits"].itertuples(index=False):
-        partners = last[(last["warnum"] == row.warnum) & (last["side"] == row.side) & (last["ccode"] != row.ccode)]
-        found.append(bool((partners["end"] > row.date).any()))
+        day = row.date + pd.Timedelta(days=1)
+        partners = (spells["warnum"] == row.warnum) & (spells["side"] == row.side) & (spells["ccode"] != row.ccode)
+        found.append(bool((partners & (spells["start"] <= day) & (spells["end"] >= day)).any()))
     return np.array(found)
 
 

@@ -4,7 +4,8 @@ Only the ends of spells in a coalition that did not end with the war are drawn, 
 confidence of the row in ``exits.csv``. A date stays within what the other tables allow; it is moved to the nearest day
 that is allowed:
 
-- not before the spell's first day, nor before the first day of a battle in which the state is known to have lost men;
+- not before the spell's first day, nor before the first day of a battle in which the state is known to have lost men or
+  of a pull-back;
 - before the state's next spell, and within the years for which its capabilities and regime are coded;
 - somebody of the other side is at war on every day of the spell, and of every other spell;
 - where fighting is said to have stopped while a partner fought on, a partner is at war on a later day.
@@ -80,6 +81,10 @@ class DatePlan:
         self.start, self.end = _days(spells["start"]), _days(spells["end"])
         self.war, self.side, self.ccode = (spells[name].to_numpy() for name in _MEMBER)
         self.battles = _battle_spans(record)
+        self.pullbacks: dict[tuple[int, int, int], list[int]] = {}
+        pullbacks = record["pullbacks"]
+        for key, day in zip(_keys(pullbacks, _MEMBER), _days(pullbacks["start"]), strict=True):
+            self.pullbacks.setdefault(key, []).append(int(day))
         self.covering = {name: _Covering(record[name]) for name in _COVERING}
         where = {key: row for row, key in enumerate(_keys(spells, [*_MEMBER, "spell"]))}
         sd = by_confidence(exits, spread)
@@ -99,6 +104,7 @@ class DatePlan:
             elsewhere[spell] = False
             if first <= end and last >= start and not elsewhere.any():
                 earliest = max(earliest, min(first, end))
+        earliest = max([earliest, *(day for day in self.pullbacks.get(member, []) if start <= day <= end)])
         latest = self._last_coded_year(member[2], end)
         later = self.start[own & (self.start > end)]
         latest = min(latest, int(later.min()) - 1) if len(later) else latest

@@ -184,7 +184,12 @@ def _margins(figure: Figure, plot: Margins, source: Source) -> Numbers:
     if not parts:
         raise DataError(figure.table, "covariates under continuous or binary", "none")
     data = pd.concat(parts, ignore_index=True).astype({"percentile": "Int64"})
-    return data, (*notes, "intervals by the delta method, symmetric as Stata's, so that they may reach below 0")
+    said = (
+        ("intervals by the delta method, symmetric as Stata's, so that they may reach below 0",)
+        if plot.intervals
+        else ()
+    )
+    return data, (*notes, *said)
 
 
 def _windows(figure: Figure, plot: Windows, source: Source) -> Numbers:

@@ -87,10 +87,20 @@ class RunResult:
     def full_note(self) -> str:
         """What the data are, with what was left out of them and why."""
         dropped = [f"{r.n_dropped:,} ({r.model.head})" for r in self.results if r.n_dropped]
-        said = list(dict.fromkeys(text for r in self.results for text in r.notes))
+        said = self._notes()
         if dropped:
             said.append(f"rows left out for missing values: {', '.join(dropped)}")
         return "; ".join([self.note, *said])
+
+    def _notes(self) -> list[str]:
+        """Return what is to be said of the rows, each once; with its models where it does not hold of all."""
+        outcomes = {r.model.failure for r in self.results}
+        said = []
+        for text in dict.fromkeys(text for r in self.results for text in r.notes):
+            heads = [r.model.head for r in self.results if text in r.notes]
+            named = len(heads) == len(self.results) or text.partition(":")[0] in outcomes
+            said.append(text if named else f"{text} ({', '.join(heads)})")
+        return said
 
 
 def run_spec(

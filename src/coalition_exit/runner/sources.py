@@ -17,7 +17,9 @@ from coalition_exit.archive.stata import ID, TIME, declare, estimation_rows, lef
 from coalition_exit.coding.expressions import Expression
 from coalition_exit.errors import DataError, FitError, nearest, one_of, shown
 from coalition_exit.panel.build import KEYS, build_panel, resolve_rules
+from coalition_exit.record.codebook import load_codebook
 from coalition_exit.record.loading import Record, load_record, record_folder
+from coalition_exit.runner.file_rows import check_rows
 from coalition_exit.specs.exhibits import Exhibit
 from coalition_exit.specs.loading import Spec, TableData
 from coalition_exit.specs.models import ModelSpec
@@ -121,8 +123,12 @@ class RecordSource:
             panel = panel.assign(**{outcome: panel[outcome].mask(_any(panel, model.censor), 0)})
         # Under some rules a state leaves the risk set before its spell ends: its outcome is then missing.
         gone = panel[outcome].isna()
-        notes = (f"{gone.sum():,} rows no longer at risk under {model.coding[outcome].name}",) if gone.any() else ()
-        used, n_dropped = _complete(panel.loc[~gone] if notes else panel, model, ("idvar", "start", "stop"))
+        at_risk, notes = panel, _undecided(panel, model)
+        if gone.any():
+            at_risk = panel.loc[~gone]
+            said = f"{gone.sum():,} rows no longer at risk under {model.coding[outcome].name}"
+            notes = (said, *_undecided(at_risk, model))
+        used, n_dropped = _complete(at_risk, model, ("idvar", "start", "stop"))
         response = f"Surv(start, stop, {model.failure})" if model.failure else model.outcome
         return Rows(used, response, outcome, "idvar", n_dropped, notes)
 
@@ -172,6 +178,16 @@ def _complete(frame: pd.DataFrame, model: ModelSpec, timing: Sequence[str]) -> t
     chosen = columns if keep.all() else columns.loc[keep]
     complete = chosen.notna().all(axis=1).to_numpy()
     return (chosen if complete.all() else chosen.loc[complete]), int((~complete).sum())
+
+
+def _undecided(frame: pd.DataFrame, model: ModelSpec) -> tuple[str, ...]:
+    """Say how many rows are left out because a missing value leaves a condition of the sample without an answer."""
+    if not any(frame[name].isna().any() for expression in model.sample for name in expression.names):
+        return ()
+    kept = np.logical_and.reduce([expression.evaluate(frame) for expression in model.sample])
+    denied = np.logical_or.reduce([expression.denies(frame) for expression in model.sample])
+    n = int((~kept & ~denied).sum())
+    return (f"{n:,} {'row' if n == 1 else 'rows'} left out whose value in a condition is missing",) if n else ()
 
 
 def _any(frame: pd.DataFrame, conditions: Sequence[Expression]) -> np.ndarray[Any, Any]:
@@ -268,9 +284,10 @@ class TableSource:
             frame = frame.assign(**{outcome: frame[outcome].mask(_any(frame, model.censor), 0)})
         data = self.data
         used, n_dropped = _complete(frame, model, data.timing)
+        check_rows(self.file, data, model, used)
         clock = data.time or f"{data.start}, {data.stop}"
         response = f"Surv({clock}, {model.failure})" if model.failure else model.outcome
-        return Rows(used, response, outcome, data.id or None, n_dropped)
+        return Rows(used, response, outcome, data.id or None, n_dropped, _undecided(frame, model))
 
     def frame(self, variables: Sequence[str], coding: Mapping[str, Any] | None = None) -> pd.DataFrame:
         columns = [str(column) for column in self.file.frame.columns]
@@ -307,6 +324,10 @@ class Sources:
         if data not in SOURCES:
             path = Path(data)
             if path.is_dir():
+                if not any((path / f"{name}.csv").is_file() for name in load_codebook().tables):
+                    raise DataError(
+                        "data", "a data file, or a folder with a record's tables", f"a folder without any, {data}"
+                    )
                 self._record = RecordSource(load_record(data))
                 self.asked = "record"
             elif path.is_file() or path.suffix:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from typing import Any, get_args
 
@@ -95,7 +96,9 @@ def _path(content: Any, loc: Sequence[str | int], kind: str) -> Path_:
 def _unknown_key(file: YamlFile, path: Path_, root: type[BaseModel]) -> SpecError:
     key, valid = str(path[-1]), _fields_at(path[:-1], root)
     levels = [level for level, model in _LEVELS if key in model.model_fields]
-    hint = f"It belongs under {levels[0]}" if levels else nearest(key, valid)
+    # A slip of the pen is likelier than the wrong place.
+    slip = difflib.get_close_matches(key, valid, n=1, cutoff=0.85)
+    hint = f"It belongs under {levels[0]}" if levels and not slip else nearest(key, valid)
     return SpecError(file.place(path), one_of(valid, 40), shown(key), hint)
 
 

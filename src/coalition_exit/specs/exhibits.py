@@ -107,6 +107,7 @@ class FigureFile(Strict):
     figure: Table = Field(description="Name of the figure; output files bear it")
     title: Text = Field(description="Title")
     description: Text | None = Field(None, description="What it is for; in the report, for readers who cannot see it")
+    section: Label | None = Field(None, description="Section of the report; exhibits without one come first")
     data: Source = Field(None, description="Data source; auto by default, as in a table")
     plot: FigureKind = Field(description="What is shown")
     labels: dict[Name, Label] | None = Field(None, description="Names of variables in the figure")
@@ -130,6 +131,7 @@ class CrosstabFile(Strict):
     crosstab: Table = Field(description="Name of the table; output files bear it")
     title: Text = Field(description="Title")
     description: Text | None = Field(None, description="What it is for; in the report, for readers who cannot see it")
+    section: Label | None = Field(None, description="Section of the report; exhibits without one come first")
     data: Source = Field(None, description="Data source; auto by default, as in a table")
     sample: list[Filter] | None = Field(None, description="Comparisons that keep a row, all of which must hold")
     rows: Margin = Field(description="What divides the rows of the table")
@@ -168,6 +170,7 @@ class Figure:
     note: str
     path: str
     sha256: str
+    section: str = ""
 
     def label_of(self, name: str) -> str:
         """Return the label of a variable: the file's, else its rule's, else its name."""
@@ -194,6 +197,7 @@ class Crosstab:
     note: str
     path: str
     sha256: str
+    section: str = ""
 
 
 Exhibit = Spec | Figure | Crosstab
@@ -242,7 +246,7 @@ def _load_figure(file: YamlFile, folder: Path) -> Figure:
     return Figure(
         table=parsed.figure, title=parsed.title, description=parsed.description or "", data=data, plot=plot,
         model=model, filters=filters, variables=tuple(variables), choices=choices, labels=dict(parsed.labels or {}),
-        note=parsed.note or "", path=file.name, sha256=file.sha256,
+        note=parsed.note or "", path=file.name, sha256=file.sha256, section=parsed.section or "",
     )  # fmt: skip
 
 
@@ -335,7 +339,7 @@ def _load_crosstab(file: YamlFile, folder: Path) -> Crosstab:
         table=parsed.crosstab, title=parsed.title, description=parsed.description or "", data=data, sample=sample,
         rows=parsed.rows, columns=parsed.columns, conditions=(conditions[0], conditions[1]),
         variables=tuple(dict.fromkeys(tested)), choices=dict(parsed.coding or {}), note=parsed.note or "",
-        path=file.name, sha256=file.sha256,
+        path=file.name, sha256=file.sha256, section=parsed.section or "",
     )  # fmt: skip
 
 

@@ -83,6 +83,7 @@ class Spec:
     compensation: Compensation | None = None
     uncertainty: Uncertainty | None = None
     influence: Influence | None = None
+    section: str = ""
 
     def label_of(self, term: str) -> str:
         """Return the label of a term: the file's, else its rule's, else its name."""
@@ -162,6 +163,7 @@ def load_spec(source: str | Path | bytes, name: str = "specification") -> Spec:
         compensation=parsed.compensation,
         uncertainty=parsed.uncertainty,
         influence=parsed.influence,
+        section=parsed.section or "",
     )
 
 

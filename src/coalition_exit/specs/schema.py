@@ -173,6 +173,7 @@ class SpecFile(Strict):
     table: Table = Field(description="Name of the table; output files bear it")
     title: Text = Field(description="Title of the table")
     description: Text | None = Field(None, description="What the table is for")
+    section: Label | None = Field(None, description="Section of the report; exhibits without one come first")
     data: Literal["auto", "record", "archive"] | OwnData | None = Field(
         None, description="Data source; auto (the default) takes the author's file when it is at hand, else the record"
     )

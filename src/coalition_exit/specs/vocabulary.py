@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import pandas as pd
+
+from coalition_exit.archive.cells import not_a_number
 from coalition_exit.archive.files import DataFile, read_data_file
 from coalition_exit.coding.expressions import NUMBER, Kind
 from coalition_exit.coding.rules import Rule, RuleBook, load_rules
-from coalition_exit.errors import SpecError, nearest, one_of, shown
+from coalition_exit.errors import CellError, SpecError, nearest, one_of, shown
 from coalition_exit.panel.build import KEYS, default_variables, resolve_rules
 
 # Columns that name or date rows. Year, month, day, side and spell say something about them.
@@ -152,8 +155,17 @@ class FileColumns:
         if name in self.timing:
             raise SpecError(place, "a covariate", f"the column of times or ids {shown(name)}")
         if self._kind(name) != NUMBER:
+            self._check_cells(name, place)
             hint = "Make a column of 0 and 1 for each group"
             raise SpecError(place, "a column of numbers", f"the column of text {shown(name)}", hint)
+
+    def _check_cells(self, name: str, place: str) -> None:
+        """Name the first cell of a column of numbers that holds something else."""
+        if pd.to_numeric(self.file.frame[name], errors="coerce").notna().any():
+            error = not_a_number(self.file, name)
+            if error is not None:
+                hint = f"{error.hint}. {name} is needed by {place}" if error.hint else f"It is needed by {place}"
+                raise CellError(error.place, error.expected, error.got, hint)
 
     def check_failure(self, name: str, place: str) -> None:
         self.check_covariate(name, place)

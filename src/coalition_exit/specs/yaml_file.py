@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from coalition_exit.errors import SpecError, shown
+from coalition_exit.errors import SpecError, nearest, shown
 
 Path_ = tuple[str | int, ...]
 _MOST_BYTES = 2_000_000
@@ -99,7 +99,10 @@ def read_yaml(path: str | Path) -> YamlFile:
             raw = file.read(_MOST_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise SpecError(str(path), "a readable specification file", reason.lower()) from None
+        beside = [p.name for p in path.parent.glob("*.y*ml")] if isinstance(error, FileNotFoundError) else []
+        raise SpecError(
+            str(path), "a readable specification file", reason.lower(), nearest(path.name, beside)
+        ) from None
     if len(raw) > _MOST_BYTES:
         raise SpecError(str(path), f"a specification of at most {_MOST_BYTES} bytes", "a longer one")
     return parse_yaml(raw, str(path))
@@ -136,19 +139,33 @@ def _decode(raw: bytes, name: str) -> str:
         raise SpecError(f"{name}, line {line}", "UTF-8 text", got, "Save the file as UTF-8") from None
 
 
+_COLUMNS = "Entries that belong together begin in the same column"
+_QUOTES = "Text that holds double quotation marks stands between single ones"
+
+
 def _syntax_error(error: yaml.MarkedYAMLError, text: str, name: str) -> SpecError:
     problem = " ".join(str(error.problem).split())
     mark = error.problem_mark or error.context_mark
     number = mark.line if mark else 0
     line = text.splitlines()[number] if number < len(text.splitlines()) else ""
     hint = ""
+    found = re.sub(r".*but (?:found|got) |^found ", "", problem).replace("'<stream end>'", "the end of the file")
     if "\t" in line[: len(line) - len(line.lstrip())] or "'\\t'" in problem:
         hint = "Indent with spaces, not with tabs"
     elif problem.startswith("mapping values are not allowed"):
-        problem, hint = "a ':' where none can stand", "Text that holds a colon stands between quotes"
+        found, hint = "a ':' where none can stand", f"Text that holds a colon stands between quotes. {_COLUMNS}"
+    elif problem.startswith("expected <block end>"):
+        quoted = "<scalar>" in problem
+        found = "more text after a closing quotation mark" if quoted else "a line that begins in another column"
+        hint = _QUOTES if quoted else _COLUMNS
+    elif problem.startswith("expected ',' or"):
+        opened = (
+            f"In the brackets opened in line {error.context_mark.line + 1}" if error.context_mark else "In brackets"
+        )
+        found = found.replace("'<scalar>'", "text after a closing quotation mark")
+        hint = f"{opened}: each bracket and each quotation mark is closed, and text with either stands between quotes"
     elif problem.startswith(("found undefined alias", "found character")):
         hint = "Text that begins with a special letter stands between quotes"
-    found = re.sub(r".*but found |^found ", "", problem).replace("'<stream end>'", "the end of the file")
     return SpecError(f"{name}, line {number + 1}", "plain YAML", found, hint)
 
 
