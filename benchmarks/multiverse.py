@@ -58,9 +58,9 @@ def run_child(what: str, count: int, folder: Path) -> dict:
 
     import numpy as np
 
-    from coalition_exit.multiverse import backend
-    from coalition_exit.multiverse.engine import Engine
-    from coalition_exit.multiverse.space import load_multiverse
+    from coalition_exit.multiverse.choices.space import load_multiverse
+    from coalition_exit.multiverse.fits import backend
+    from coalition_exit.multiverse.fits.engine import Engine
     from coalition_exit.runner.sources import Sources
 
     if what == "numpy":
@@ -94,7 +94,7 @@ def whole_run(count: int, folder: Path, jobs: int) -> dict:
     path.write_text(specification(), encoding="utf-8")
     code = (
         "import sys, time, json\n"
-        "from coalition_exit.multiverse.run import run_multiverse\n"
+        "from coalition_exit.multiverse.runs.run import run_multiverse\n"
         "if __name__ == '__main__':\n"
         "    marks = []\n"
         "    begin = time.perf_counter()\n"

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from coalition_exit.archive.files import DataFile
-from coalition_exit.multiverse.engine import Engine
-from coalition_exit.multiverse.space import Multiverse, load_multiverse
+from coalition_exit.multiverse.choices.space import Multiverse, load_multiverse
+from coalition_exit.multiverse.fits.engine import Engine
 from coalition_exit.runner.sources import TableSource
 
 TEXT = """

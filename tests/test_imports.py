@@ -29,6 +29,8 @@ LAYERS = (
     "commands",
     "cli",
 )
+# The same inside the multiverse, folder by folder.
+MULTIVERSE = ("choices", "fits", "null", "runs", "reading")
 # The estimators are a door of their own: they know nothing of the record or of specifications.
 ALONE = {"survival": {"errors", "survival"}}
 
@@ -42,7 +44,8 @@ def _layer(path: Path) -> str:
     return part.removesuffix(".py")
 
 
-def _imports(path: Path) -> set[str]:
+def _imports(path: Path, below: str = "coalition_exit.") -> set[str]:
+    """Return the parts of the package that a module imports, for type checkers too: names right below a prefix."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = []
@@ -51,7 +54,7 @@ def _imports(path: Path) -> set[str]:
             names = [node.module or ""]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        found |= {name.split(".")[1] for name in names if name.startswith("coalition_exit.")}
+        found |= {name.removeprefix(below).split(".")[0] for name in names if name.startswith(below)}
     return found
 
 
@@ -61,6 +64,24 @@ def test_imports_point_left(path: Path) -> None:
     assert layer in LAYERS
     allowed = ALONE.get(layer, set(LAYERS[: LAYERS.index(layer) + 1]))
     assert _imports(path) <= allowed
+
+
+@pytest.mark.parametrize(
+    "path", sorted((PACKAGE / "multiverse").glob("*/*.py")), ids=lambda p: f"{p.parent.name}/{p.name}"
+)
+def test_imports_point_left_inside_the_multiverse(path: Path) -> None:
+    found = _imports(path, "coalition_exit.multiverse.")
+    assert found <= set(MULTIVERSE[: MULTIVERSE.index(path.parent.name) + 1])
+
+
+@pytest.mark.parametrize("folder", [PACKAGE / "multiverse" / name for name in MULTIVERSE], ids=lambda p: p.name)
+def test_no_circles_inside_the_multiverse(folder: Path) -> None:
+    below = f"coalition_exit.multiverse.{folder.name}."
+    imports = {path.stem: _imports(path, below) for path in folder.glob("*.py") if path.name != "__init__.py"}
+    while imports:
+        free = {name for name, needs in imports.items() if not needs & set(imports)}
+        assert free, f"these import each other: {sorted(imports)}"
+        imports = {name: needs for name, needs in imports.items() if name not in free}
 
 
 def test_report_never_imports_estimators() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from coalition_exit.errors import SpecError
-from coalition_exit.multiverse.space import load_multiverse
+from coalition_exit.multiverse.choices.space import load_multiverse
 from small_multiverse import SMALL, changed
 
 BROKEN = [

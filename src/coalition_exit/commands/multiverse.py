@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coalition_exit.errors import EXIT_DONE, EXIT_MODEL_FAILED
-from coalition_exit.multiverse.design import design_of, write_design
-from coalition_exit.multiverse.engine import Engine
-from coalition_exit.multiverse.joint_inference import joint_test, write_joint_test
-from coalition_exit.multiverse.null_curves import null_curves
-from coalition_exit.multiverse.run import MultiverseRun, Progress, run_multiverse
-from coalition_exit.multiverse.space import Multiverse, load_multiverse
+from coalition_exit.multiverse.choices.space import Multiverse, load_multiverse
+from coalition_exit.multiverse.fits.engine import Engine
+from coalition_exit.multiverse.null.curves import null_curves
+from coalition_exit.multiverse.null.joint import joint_test, write_joint_test
+from coalition_exit.multiverse.reading.describe import describe
+from coalition_exit.multiverse.reading.design import design_of, write_design
+from coalition_exit.multiverse.runs.run import MultiverseRun, Progress, run_multiverse
 from coalition_exit.report.output import check_folder
 from coalition_exit.report.speccurve_report import write_multiverse_report
 from coalition_exit.runner import Sources
@@ -69,7 +70,7 @@ def describe_choices(spec: Spec) -> str:
     SpecError
         One line with file, line and key path.
     """
-    return load_multiverse(spec.path).describe()
+    return describe(load_multiverse(spec.path))
 
 
 def explore(

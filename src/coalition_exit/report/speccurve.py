@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from coalition_exit.multiverse.design import DecisionView, Design
-from coalition_exit.multiverse.joint_inference import JointTest
-from coalition_exit.multiverse.summary import (
+from coalition_exit.multiverse.null.joint import JointTest
+from coalition_exit.multiverse.reading.design import DecisionView, Design
+from coalition_exit.multiverse.reading.summary import (
     Summary,
     direction,
     minus_log10,

@@ -6,8 +6,8 @@ import math
 
 import pandas as pd
 
-from coalition_exit.multiverse.joint_inference import JointTest
-from coalition_exit.multiverse.summary import Summary
+from coalition_exit.multiverse.null.joint import JointTest
+from coalition_exit.multiverse.reading.summary import Summary
 from coalition_exit.report.grid import Grid
 from coalition_exit.report.speccurve import changes_shown
 from coalition_exit.report.speccurve_plots import NAMES

@@ -1,7 +1,8 @@
 """The ``choices`` block of a specification: decisions, their options, and which combinations are run.
 
 An option is a patch of the reference model. A decision lists options by name, sweeps over a range of a rule's
-parameter, or goes through sets of controls. `decisions` checks them; `coalition_exit.multiverse.space` expands them.
+parameter, or goes through sets of controls. `decisions` checks them;
+`coalition_exit.multiverse.choices.space` expands them.
 """
 
 from __future__ import annotations

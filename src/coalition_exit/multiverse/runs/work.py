@@ -1,0 +1,104 @@
+"""What a worker process does: one chunk at a time, from numbers to the bytes of a Parquet file."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from coalition_exit.errors import DataError
+from coalition_exit.multiverse.choices.space import Multiverse, load_multiverse
+from coalition_exit.multiverse.fits.earlier import Known
+from coalition_exit.multiverse.fits.engine import Engine
+from coalition_exit.multiverse.runs.store import make_plan
+from coalition_exit.runner.sources import Sources
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a worker needs, in a form that travels.
+
+    Attributes
+    ----------
+    path
+        The specification's file.
+    text
+        Its text, for workers that do not see the file.
+    data
+        Data source as the user asked for it.
+    plan
+        Fingerprint that the worker must arrive at, else its numbers would be of something else.
+    earlier
+        Folder with the index of earlier results, or "".
+    """
+
+    path: str
+    text: bytes
+    data: str
+    plan: str
+    earlier: str = ""
+
+
+_engines: dict[Job, tuple[Engine, Known | None]] = {}
+
+
+def open_job(job: Job) -> tuple[Multiverse, Engine]:
+    """Load the specification and the data of a job.
+
+    Raises
+    ------
+    DataError
+        When specification, data or code are not those of the run.
+    """
+    multiverse = _load(job)
+    source = Sources(job.data).for_spec(multiverse.spec)
+    plan = make_plan(multiverse, source.sha256)
+    if job.plan and plan.fingerprint != job.plan:
+        expected = "the specification, data, package and versions of the run"
+        raise DataError("worker", expected, "others", "Install the same versions and record on every worker")
+    return multiverse, Engine(multiverse, source)
+
+
+def _load(job: Job) -> Multiverse:
+    path = Path(job.path)
+    if job.path and path.is_file() and path.read_bytes() == job.text:
+        return load_multiverse(path)
+    return load_multiverse(job.text, job.path or "specification")
+
+
+def run_chunk(job: Job, low: int, high: int) -> bytes:
+    """Return the part of the specs numbered low to high (exclusive), as the bytes of a Parquet file."""
+    if job not in _engines:
+        _engines.clear()
+        folder = Path(job.earlier)
+        known = Known(folder) if job.earlier and folder.is_dir() else None
+        _engines[job] = (open_job(job)[1], known)
+    engine, known = _engines[job]
+    return to_bytes(engine, low, high, known)
+
+
+def to_bytes(engine: Engine, low: int, high: int, known: Known | None) -> bytes:
+    """Run a chunk and return it as the bytes of a Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    pq.write_table(engine.run(low, high, known), sink, compression="zstd")
+    return sink.getvalue().to_pybytes()
+
+
+def follow_parent() -> None:
+    """End this process when the one that started it ends, however that happens."""
+    from multiprocessing import parent_process
+    from multiprocessing.connection import wait
+
+    parent = parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
