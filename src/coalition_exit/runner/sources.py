@@ -212,7 +212,7 @@ class ArchiveSource:
         return f"{whose}{self.file.note}"
 
     def rows(self, model: ModelSpec) -> Rows:
-        self._check(model)
+        self.check(model)
         if model.outcome:
             used = estimation_rows(self.file.frame, model.estimation_columns, model.sample)
             return Rows(used.frame, model.outcome, model.outcome, ID, used.n_dropped, _unknown(used.n_unknown))
@@ -225,7 +225,8 @@ class ArchiveSource:
         notes = (*((f"{model.failure}: {said}",) if said else ()), *_unknown(used.n_unknown))
         return Rows(used.frame, "Surv(_t0, _t, _d)", "_d", ID, used.n_dropped, notes)
 
-    def _check(self, model: ModelSpec) -> None:
+    def check(self, model: ModelSpec) -> None:
+        """Refuse a model that needs the record, or a variable that the file lacks, by a `FitError`."""
         if model.choices:
             names = ", ".join(model.choices)
             reason = f"coding rules ({names}) need the facts of the record: run it with --data record"

@@ -14,6 +14,8 @@ from coalition_exit.record.loading import Record
 from coalition_exit.runner.estimation import run_model
 from coalition_exit.runner.sources import RecordSource
 from coalition_exit.survival.quantities.predict import survival_contrast
+from simulated_multiverse import engine as simulated
+from simulated_multiverse import simulate
 from small_multiverse import SMALL, changed
 
 TOLERANCE = 1e-9
@@ -84,9 +86,12 @@ def test_a_random_sample_of_specs_equals_the_estimator_on_the_full_panel(engine:
         compare(engine, table[table["spec"] == number], int(number))
 
 
-def test_the_numpy_fallback_equals_the_estimator_too(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_numpy_fallback_equals_the_estimator_too(
+    multiverse: Multiverse, source: RecordSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(backend, "name", lambda: "numpy")
-    numbers = some(engine.multiverse, 8)
+    engine = Engine(multiverse, source)
+    numbers = some(multiverse, 8)
     table = engine.run_numbers(numbers).to_pandas()
     for number in numbers:
         compare(engine, table[table["spec"] == number], int(number))
@@ -105,7 +110,8 @@ def test_every_transformation_of_time(source: RecordSource, transform: str) -> N
 def test_results_do_not_depend_on_the_neighbours(engine: Engine) -> None:
     numbers = some(engine.multiverse, 12)
     together = engine.run_numbers(numbers)
-    alone = [engine.run_numbers(numbers[k : k + 1]).to_pandas() for k in range(len(numbers))]
+    again = Engine(engine.multiverse, engine.source)
+    alone = [again.run_numbers(numbers[k : k + 1]).to_pandas() for k in range(len(numbers))]
     first = together.to_pandas().astype({"spec": int})
     for column in ("estimate", "std_error", "ph_score_global", "survival_difference"):
         assert np.array_equal(first[column], pd.concat(alone)[column])
@@ -219,3 +225,50 @@ def test_what_is_forgotten_is_made_again_and_not_mistaken(
         monkeypatch.setattr(engine_module, name, 1)
     forgetful = Engine(engine.multiverse, source)
     assert forgetful.run_numbers(numbers).equals(expected)
+
+
+def test_the_scale_of_a_variable_is_its_spread_over_the_time_at_risk(engine: Engine) -> None:
+    numbers = some(engine.multiverse, 3)
+    table = engine.run_numbers(numbers).to_pandas()
+    for (number, variable), rows in table.groupby(["spec", "variable"], observed=True):
+        spec = engine.resolver.resolve(engine.multiverse.space.digits_of(int(number)))
+        frame = engine.source.rows(engine.resolver.model(spec)).frame
+        time, values = (frame["stop"] - frame["start"]).to_numpy(), frame[variable].to_numpy()
+        each = np.repeat(values, time.astype(int))
+        assert rows["variable_sd"].iloc[0] == pytest.approx(each.std(), rel=1e-9)
+        assert (rows["estimate_per_sd"] == rows["estimate"] * rows["variable_sd"]).all()
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["ties: efron", "ties: exact, errors: {type: model}", "strata: [late]", "estimator: probit", "estimator: logit"],
+)
+def test_the_scale_does_not_depend_on_how_episodes_are_cut_or_on_the_estimator(how: str) -> None:
+    decisions = f"    how: {{options: {{plain: , other: {{{how}}}}}}}"
+    frame = simulate(2, 0.3)
+    halves = frame.assign(middle=frame["start"] + np.floor((frame["stop"] - frame["start"]) / 2))
+    halves = halves[halves["middle"] > halves["start"]]
+    whole = frame[~frame.index.isin(halves.index)]
+    first = halves.assign(stop=halves["middle"], event=0.0)
+    cut = pd.concat([whole, first, halves.assign(start=halves["middle"])]).sort_values(["id", "start"])
+    tables = [simulated(f.reset_index(drop=True), decisions).run(0, 2).to_pandas() for f in (frame, cut)]
+    expected = tables[0]["variable_sd"].iloc[0]
+    assert expected > 0
+    for table in tables:
+        assert table["variable_sd"].to_numpy() == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_fit_that_returns_is_not_made_again(source: RecordSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = changed(
+        ("        voluntary: {failure: volunt}",
+         "        voluntary: {failure: volunt}\n        again: {coding: {withdraw: article_withdraw}}"),
+    )  # fmt: skip
+    engine = Engine(load_multiverse(text), source)
+    made: list[bytes] = []
+    fit = Engine._fit
+    monkeypatch.setattr(Engine, "_fit", lambda self, specs, keys: made.extend(keys) or fit(self, specs, keys))
+    size = engine.multiverse.space.size // 3
+    tables = [engine.run(low, low + 50).to_pandas() for low in (0, 2 * size)]
+    assert len(made) == len(set(made)) == tables[0]["spec"].nunique()
+    numbers = tables[0].select_dtypes("float").columns
+    pd.testing.assert_frame_equal(tables[0][numbers], tables[1][numbers])

@@ -85,8 +85,8 @@ class Columns:
         return keys | coded
 
     def _of_frame(self, coding: Coding, subjects: str, names: Sequence[str]) -> dict[str, Any]:
-        """Take columns from the source's own frame."""
-        rules = coding.rules(names)
+        """Take columns from the source's own frame; a file that is no record has no rules."""
+        rules = coding.rules(names) if isinstance(self.source, RecordSource) else {}
         wanted = [name for name in names if name not in KEYS or not rules]
         frame = self.source.frame(wanted, rules or None)
         # The keys come with every panel.

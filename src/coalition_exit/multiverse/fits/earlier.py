@@ -5,7 +5,7 @@ Hashes are kept on disk in buckets, sorted, so that looking one up takes no memo
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,14 +22,51 @@ if TYPE_CHECKING:
 _ENTRY = np.dtype([("high", "<u8"), ("low", "<u8"), ("part", "<u4"), ("row", "<u4")])
 _BUCKETS = 256
 _MOST_PARTS = 8
+_MOST_RECENT = 50_000
 
 
 @dataclass(frozen=True, eq=False)
 class Earlier:
-    """Which specs are known, shape (U,), and their rows, in the order asked for."""
+    """Which specs are known, shape (U,), and their rows in the order asked for, None without any."""
 
     found: NDArray[np.bool_]
-    table: pa.Table
+    table: pa.Table | None
+
+
+class Recent:
+    """What this process has fitted lately: a fit that returns under another number is not made again."""
+
+    def __init__(self) -> None:
+        self._tables: deque[tuple[Sequence[bytes], pa.Table]] = deque()
+        self._places: dict[bytes, tuple[pa.Table, int]] = {}
+
+    def add(self, keys: Sequence[bytes], table: pa.Table) -> None:
+        """Keep the rows of some fits; the oldest ones go when there are too many."""
+        if not len(keys):
+            return
+        self._tables.append((keys, table))
+        self._places |= {key: (table, u) for u, key in enumerate(keys)}
+        while len(self._places) > _MOST_RECENT and len(self._tables) > 1:
+            for key in self._tables.popleft()[0]:
+                del self._places[key]
+
+    def find(self, keys: Sequence[bytes], n_focus: int) -> Earlier:
+        """Look fits up, as `Known.find` does."""
+        import pyarrow as pa
+
+        found = np.array([key in self._places for key in keys], dtype=bool)
+        pieces, order = [], []
+        for _, table in self._tables:
+            own = [(u, self._places[key][1]) for u, key in enumerate(keys)
+                   if found[u] and self._places[key][0] is table]  # fmt: skip
+            if own:
+                rows = (np.array([row for _, row in own])[:, None] * n_focus + np.arange(n_focus)).reshape(-1)
+                pieces.append(table.take(pa.array(rows)))
+                order += [u for u, _ in own]
+        if not pieces:
+            return Earlier(found, None)
+        rows = (np.argsort(order)[:, None] * n_focus + np.arange(n_focus)).reshape(-1)
+        return Earlier(found, pa.concat_tables(pieces).take(pa.array(rows)))
 
 
 class Known:
@@ -72,7 +109,7 @@ class Known:
             pieces.append(self._table(int(p)).take(pa.array(rows)))
             places.append(own)
         if not pieces:
-            return Earlier(found, self._table(0).slice(0, 0))
+            return Earlier(found, None)
         # From the order of the parts to the order asked for.
         order = np.argsort(np.concatenate(places))
         rows = (order[:, None] * n_focus + np.arange(n_focus)).reshape(-1)

@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from coalition_exit.archive.stata import ID, TIME
 from coalition_exit.errors import DataError, FitError
-from coalition_exit.multiverse.choices.resolve import Resolved, Setting
+from coalition_exit.multiverse.choices.resolve import SUBJECTS, Resolved, Setting
 from coalition_exit.multiverse.choices.space import Multiverse
 from coalition_exit.multiverse.fits import backend
 from coalition_exit.multiverse.fits.code import code_digest
+from coalition_exit.multiverse.fits.earlier import Known, Recent
 from coalition_exit.multiverse.fits.outcomes import OK, Outcomes, core_table, spread
 from coalition_exit.multiverse.fits.periodgroups import PeriodGroup, fit_periods, is_fast
 from coalition_exit.multiverse.fits.riskgroups import Base, RiskGroup, base_rows
 from coalition_exit.multiverse.fits.single import fit_alone
 from coalition_exit.multiverse.fits.tasks import Context, Task
-from coalition_exit.runner.sources import RecordSource, Source, TableSource
+from coalition_exit.runner.sources import ArchiveSource, RecordSource, Source, TableSource
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from coalition_exit.multiverse.fits.earlier import Known
 
 T = TypeVar("T")
 Integers = NDArray[np.int64]
@@ -58,7 +58,9 @@ class Engine(Context):
         self._bases: OrderedDict[Hashable, Base] = OrderedDict()
         self._groups: OrderedDict[Hashable, RiskGroup | PeriodGroup] = OrderedDict()
         self._missing: OrderedDict[Hashable, NDArray[np.bool_] | None] = OrderedDict()
+        self._refused: OrderedDict[Hashable, FitError | None] = OrderedDict()
         self._prefixes: dict[str, Any] = {}
+        self._recent = Recent()
         gap = self.choices.survival
         self._report = repr((code_digest(), self.focus, self.choices.transform, gap and gap.model_dump()))
 
@@ -73,14 +75,20 @@ class Engine(Context):
         space, f = self.multiverse.space, len(self.focus)
         digits = space.digits(numbers)
         specs, keys, back = self.distinct(digits)
-        earlier = known.find(keys, f) if known is not None else None
-        if earlier is None:
-            return spread(space, self._fit(specs, keys), f, numbers, digits, back)
-        new = np.flatnonzero(~earlier.found)
-        fresh = self._fit([specs[u] for u in new], [keys[u] for u in new])
-        core = pa.concat_tables([earlier.table.cast(fresh.schema), fresh])
+        left, tables, places = np.arange(len(keys)), [], []
+        for store in (self._recent, known):
+            if store is not None:
+                earlier = store.find([keys[u] for u in left], f)
+                if earlier.table is not None:
+                    tables.append(earlier.table)
+                    places.append(left[earlier.found])
+                left = left[~earlier.found]
+        new = [keys[u] for u in left]
+        fresh = self._fit([specs[u] for u in left], new)
+        self._recent.add(new, fresh)
+        core = pa.concat_tables([*(table.cast(fresh.schema) for table in tables), fresh])
         order = np.empty(len(keys), dtype=np.int64)
-        order[np.concatenate([np.flatnonzero(earlier.found), new])] = np.arange(len(keys))
+        order[np.concatenate([*places, left])] = np.arange(len(keys))
         return spread(space, core, f, numbers, digits, order[back])
 
     def _fit(self, specs: Sequence[Resolved], keys: Sequence[bytes]) -> pa.Table:
@@ -121,6 +129,7 @@ class Engine(Context):
             how = (
                 self._report, setting.failure, setting.outcome, setting.strata, tested, len(setting.sample),
                 setting.estimator, setting.ties, repr(setting.discrete), repr(setting.errors),
+                repr(setting.coding.choices.get(SUBJECTS)) if isinstance(self.source, ArchiveSource) else "",
             )  # fmt: skip
             state = hashlib.blake2b(repr(how).encode(), digest_size=16)
             for name in [*self._timing(), *setting.names]:
@@ -131,13 +140,19 @@ class Engine(Context):
     def _timing(self) -> tuple[str, ...]:
         if isinstance(self.source, RecordSource):
             return ("start", "stop", "idvar")
+        if isinstance(self.source, ArchiveSource):
+            return (ID, TIME)
         return self.source.data.timing if isinstance(self.source, TableSource) else ()
 
     def _digest(self, setting: Setting, name: str) -> bytes:
         try:
-            return self.columns.digest(setting.coding, name)
+            digest = self.columns.digest(setting.coding, name)
         except (DataError, KeyError):
             return b"absent"
+        if isinstance(self.source, ArchiveSource) and name in setting.coding.choices:
+            # What a rule would make of the record is not in the file.
+            return digest + setting.coding.token(name).encode()
+        return digest
 
     def distinct(self, digits: NDArray[np.int64]) -> tuple[list[Resolved], list[bytes], NDArray[np.int64]]:
         """Return the different specs, their keys, and which of them each combination is."""
@@ -169,6 +184,7 @@ class Engine(Context):
                 alone.append(Task(u, spec, setting, nowhere))
                 continue
             try:
+                self._check(spec, setting)
                 base = self.base(spec, setting)
                 group = self._group(base, spec, setting)
                 places = self._places(group, base, spec, setting)
@@ -185,6 +201,23 @@ class Engine(Context):
             else:
                 cox_groups.setdefault(id(group), (group, []))[1].append(task)
         return Sorted(list(cox_groups.values()), list(period_groups.values()), alone)
+
+    def _check(self, spec: Resolved, setting: Setting) -> None:
+        """Refuse a spec that the author's file cannot serve, whatever others with the same rows can do."""
+        if not isinstance(self.source, ArchiveSource):
+            return
+        source = self.source
+
+        def refused() -> FitError | None:
+            try:
+                source.check(self.resolver.model(spec))
+            except FitError as error:
+                return error
+            return None
+
+        error = _remember(self._refused, (setting.token, repr(setting.coding.choices), spec.variables), 20_000, refused)
+        if error is not None:
+            raise error
 
     def _places(self, group: RiskGroup | PeriodGroup, base: Base, spec: Resolved, setting: Setting) -> Integers:
         """Lay the covariates out that are not yet; return their places."""
@@ -302,6 +335,7 @@ def _fit_many(
         has = np.flatnonzero(done & (place >= 0))
         own = place[has]
         found.coef[at[has], f], found.error[at[has], f] = result.coef[has, own], result.error[has, own]
+        found.spread[at[has], f] = group.spread[cols[has, own]]
         found.tests[at[has], :, f] = result.statistic[has, :, own]
     return done
 

@@ -196,20 +196,105 @@ def solve(lower: Any, scale: Any, right: Any, out: Any) -> None:
         out[j] /= scale[j]
 
 
+@njit(cache=True, fastmath=_SUMS)
+def null_information(x: Any, first: int, second: int, off: Any, deaths: Any, efron: bool) -> float:
+    """Return the information on a pair of covariates at 0; that of a pair is the same in every model."""
+    total = 0.0
+    for k in range(len(deaths)):
+        lo, n, d = off[k], off[k + 1] - off[k], deaths[k]
+        a, b = x[first, lo : lo + n], x[second, lo : lo + n]
+        s1, s2, product = 0.0, 0.0, 0.0
+        for i in range(n):
+            s1 += a[i]
+            s2 += b[i]
+            product += a[i] * b[i]
+        if not efron or d == 1:
+            total += d * (product / n - (s1 / n) * (s2 / n))
+            continue
+        t1, t2, tied = 0.0, 0.0, 0.0
+        for i in range(d):
+            t1 += a[i]
+            t2 += b[i]
+            tied += a[i] * b[i]
+        for step in range(d):
+            f = step / d
+            left = n - step
+            total += (product - f * tied) / left - ((s1 - f * t1) / left) * ((s2 - f * t2) / left)
+    return total
+
+
+@njit(cache=True, fastmath=_SUMS)
+def null_score(x: Any, column: int, off: Any, deaths: Any, efron: bool) -> float:
+    """Return the score of a covariate at 0."""
+    total = 0.0
+    for k in range(len(deaths)):
+        lo, n, d = off[k], off[k + 1] - off[k], deaths[k]
+        a = x[column, lo : lo + n]
+        s1, t1 = 0.0, 0.0
+        for i in range(n):
+            s1 += a[i]
+        for i in range(d):
+            t1 += a[i]
+        total += t1
+        if not efron or d == 1:
+            total -= d * (s1 / n)
+            continue
+        for step in range(d):
+            total -= (s1 - step / d * t1) / (n - step)
+    return total
+
+
+@njit(cache=True)
+def null_loglik(off: Any, deaths: Any, efron: bool) -> float:
+    """Return the log-likelihood at 0."""
+    total = 0.0
+    for k in range(len(deaths)):
+        n, d = off[k + 1] - off[k], deaths[k]
+        if not efron:
+            total -= d * np.log(n)
+            continue
+        for step in range(d):
+            total -= np.log(n - step)
+    return total
+
+
+@njit(cache=True)
+def at_zero(
+    x: Any, cols: Any, off: Any, deaths: Any, efron: bool, known: Any, score: Any, info: Any
+) -> None:  # fmt: skip
+    """Fill score and information (lower half) at 0.
+
+    ``known``, shape (C, C + 1), holds what other models on the same risk sets have asked for: the information on
+    each pair of covariates and, last, the score; NaN where nobody has.
+    """
+    for j in range(len(cols)):
+        own = cols[j]
+        if np.isnan(known[own, -1]):
+            known[own, -1] = null_score(x, own, off, deaths, efron)
+        score[j] = known[own, -1]
+        for m in range(j + 1):
+            low, high = min(own, cols[m]), max(own, cols[m])
+            if np.isnan(known[high, low]):
+                known[high, low] = null_information(x, high, low, off, deaths, efron)
+            info[j, m] = known[high, low]
+
+
 @njit(cache=True)
 def newton(
     x: Any, cols: Any, off: Any, deaths: Any, efron: bool, size: Any, work: Any, powers: Any, beta: Any, info: Any,
-    room: Any, scale: Any,
+    room: Any, scale: Any, known: Any,
 ) -> Any:  # fmt: skip
-    """Maximize as `survival.cox.solver` does; return (arrived, log-likelihood, that at 0).
+    """Maximize as `survival.cox.solver` does; return (arrived, the least log-likelihood allowed, that at 0).
 
     Anything but a plain ascent to a maximum far from every limit comes back as not arrived: the estimator itself
-    then says what is the matter. The information at ``beta`` is left in ``info``.
+    then says what is the matter. The search starts at 0, where score and information are ``known`` (`at_zero`)
+    from other models; the likelihood at the last point is left to the pass that follows anyway.
     """
     p = len(cols)
     score, step, to, lower = np.empty(p), np.empty(p), np.empty(p), np.empty((p, p))
     beta[:] = 0.0
-    null = evaluate(x, cols, off, deaths, efron, beta, work, powers, score, info, room)
+    at_zero(x, cols, off, deaths, efron, known, score, info)
+    null = null_loglik(off, deaths, efron)
     total = 0.0
     for k in range(len(deaths)):
         total += deaths[k]
@@ -237,6 +322,10 @@ def newton(
         if done and reach > 1e-2:
             return False, loglik, null
         floor = loglik - 1e-10 * (1.0 + abs(loglik))
+        if done:
+            for j in range(p):
+                beta[j] += step[j]
+            return True, floor, null
         length = 1.0
         for _ in range(30):
             for j in range(p):
@@ -249,6 +338,4 @@ def newton(
             return False, loglik, null
         loglik = new
         beta[:] = to
-        if done:
-            return True, loglik, null
     return False, loglik, null

@@ -20,9 +20,10 @@ from coalition_exit.multiverse.fits.kernel_cox import cholesky, moments, newton,
 @njit(cache=True)
 def finish(
     x: Any, cols: Any, off: Any, deaths: Any, efron: bool, beta: Any, clusters: Any, g: Any, means: Any, levels: Any,
-    until: int, work: Any, powers: Any, room: Any, scores: Any, sums: Any, weighted: Any, jumps: Any, slopes: Any,
-) -> None:  # fmt: skip
-    """One pass over the risk sets at the estimate.
+    until: int, work: Any, powers: Any, room: Any, info: Any, scores: Any, sums: Any, weighted: Any, jumps: Any,
+    slopes: Any,
+) -> float:  # fmt: skip
+    """One pass over the risk sets at the estimate; return the log-likelihood.
 
     Parameters
     ----------
@@ -31,6 +32,8 @@ def finish(
     means, levels, until
         Means of the covariates in the risk sets (K, C); the two scenarios' values (2, p); the number of
         event times up to the horizon.
+    info
+        Filled with the information, shape (p, p), lower half.
     scores
         Filled with the score residuals by cluster, shape (G, p).
     sums
@@ -46,6 +49,8 @@ def finish(
     s1, t1, mean, s2, t2 = room[0, 0], room[1, 0], room[2, 0], room[3], room[4]
     average, hm, hmf = room[0, 1], room[1, 1], room[2, 1]
     v = room[5]
+    loglik = 0.0
+    info[:] = 0.0
     scores[:] = 0.0
     sums[:] = 0.0
     weighted[:] = 0.0
@@ -57,6 +62,8 @@ def finish(
         steps, weight, t0 = 1, float(d), 0.0
         if efron and d > 1:
             steps, weight, t0 = d, 1.0, tied_moments(x, cols, lo, d, a, t1, t2)
+        for i in range(d):
+            loglik += work[0, i]
         v[:] = 0.0
         average[:] = 0.0
         hm[:] = 0.0
@@ -66,6 +73,7 @@ def finish(
             f = step / d
             den = s0 - f * t0
             c = weight / den
+            loglik -= weight * np.log(den)
             hazard += c
             taken += c * f
             spread += c * c / weight
@@ -80,6 +88,7 @@ def finish(
         g1 = g[0, k]
         for j in range(p):
             for m in range(j + 1):
+                info[j, m] += v[j, m]
                 weighted[0, j, m] += g1 * v[j, m]
                 weighted[1, j, m] += g1 * g1 * v[j, m]
         for j in range(p):
@@ -105,6 +114,7 @@ def finish(
                     slopes[s, j] += relative * ((levels[s, j] - means[k, cols[j]]) * hazard - hm[j])
             jumps[2, k] = hazard
             jumps[3, k] = spread
+    return loglik
 
 
 @njit(cache=True)
@@ -195,6 +205,7 @@ def cox_models(
         most = max(most, off[k + 1] - off[k])
         total += deaths[k]
     work = np.empty((4, most))
+    known = np.full((2, len(x), len(x) + 1), np.nan)
     powers = np.empty(1100)
     for i in range(1100):
         powers[i] = 2.0 ** (-i)
@@ -205,20 +216,15 @@ def cox_models(
         for j in range(p):
             sizes[j] = size[own[j]]
         beta, info, scale, room = np.empty(p), np.empty((p, p)), np.empty(p), np.empty((6, max(p, 2), p))
-        arrived, at, null = newton(x, own, off, deaths, efron[b], sizes, work, powers, beta, info, room, scale)
+        arrived, floor, null = newton(
+            x, own, off, deaths, efron[b], sizes, work, powers, beta, info, room, scale, known[int(efron[b])]
+        )
         if not arrived:
             continue
         inverse, covariance, lower = np.empty((p, p)), np.empty((p, p)), np.empty((p, p))
-        if cholesky(info, scale, lower) == 0.0:
-            continue
-        unit = np.zeros(p)
-        for j in range(p):
-            unit[j] = 1.0
-            solve(lower, scale, unit, inverse[j])
-            unit[j] = 0.0
         scores, sums, weighted = np.empty((n_cluster, p)), np.empty((2, p)), np.empty((2, p, p))
         jumps, slopes = np.zeros((4, n_times)), np.empty((2, p))
-        finish(
+        at = finish(
             x,
             own,
             off,
@@ -233,12 +239,20 @@ def cox_models(
             work,
             powers,
             room,
+            info,
             scores,
             sums,
             weighted,
             jumps,
             slopes,
         )
+        if not at >= floor or cholesky(info, scale, lower) == 0.0:
+            continue
+        unit = np.zeros(p)
+        for j in range(p):
+            unit[j] = 1.0
+            solve(lower, scale, unit, inverse[j])
+            unit[j] = 0.0
         if factor[b] > 0.0:
             influence = scores @ inverse
             covariance[:] = factor[b] * (influence.T @ influence)

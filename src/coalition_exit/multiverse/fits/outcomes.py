@@ -33,6 +33,8 @@ class Outcomes:
     loglik : shape (U, 2)
         At the estimate and at the null model.
     coef, error : shape (U, F)
+    spread : shape (U, F)
+        Standard deviation of the variable over the time at risk.
     tests : shape (U, 2, F)
         Chi-squared of the score test and of Grambsch and Therneau's for each focus term.
     together : shape (U, 2)
@@ -50,6 +52,7 @@ class Outcomes:
         self.counts = np.full((size, len(COUNTS)), -1, dtype=np.int64)
         self.loglik, self.gap = np.full((size, 2), np.nan), np.full((size, 2), np.nan)
         self.coef, self.error = np.full((size, n_focus), np.nan), np.full((size, n_focus), np.nan)
+        self.spread = np.full((size, n_focus), np.nan)
         self.tests = np.full((size, 2, n_focus), np.nan)
         self.together, self.freedom = np.full((size, 2), np.nan), np.full((size, 2), np.nan)
         self.ratio = np.zeros(size, dtype=bool)
@@ -157,6 +160,7 @@ def _numbers(found: Outcomes, f: int, each: NDArray[np.int64]) -> dict[str, Floa
             "loglik": found.loglik[each, 0], "loglik_null": found.loglik[each, 1],
             "estimate": coef, "std_error": error, "statistic": statistic, "p_value": 2 * ndtr(-np.abs(statistic)),
             "conf_low": low, "conf_high": high,
+            "variable_sd": found.spread.reshape(-1), "estimate_per_sd": coef * found.spread.reshape(-1),
             "hazard_ratio": np.exp(coef) * shown, "hr_low": np.exp(low) * shown, "hr_high": np.exp(high) * shown,
             "survival_difference": gap, "survival_std_error": gap_error,
             "survival_low": gap - _Z * gap_error, "survival_high": gap + _Z * gap_error,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from coalition_exit.errors import DataError, FitError
 from coalition_exit.multiverse.fits import backend
 from coalition_exit.multiverse.fits.outcomes import OK, Outcomes
-from coalition_exit.multiverse.fits.riskgroups import Base, RiskGroup
+from coalition_exit.multiverse.fits.riskgroups import Base, RiskGroup, spread_of
 from coalition_exit.multiverse.fits.tasks import Context, Task
 from coalition_exit.specs.schema import Discrete
 from coalition_exit.survival.data.periods import period_length, person_periods
@@ -39,6 +39,7 @@ class _Column:
     center: float
     scale: float
     level: float
+    spread: float = np.nan
 
 
 class PeriodGroup:
@@ -69,7 +70,7 @@ class PeriodGroup:
         clusters = None
         if base.cluster is not None:
             clusters = np.unique(base.cluster[self.kept], return_inverse=True)[1].reshape(-1).astype(np.int64)
-        self._surv = rows.surv()
+        self._surv, self._exposure = rows.surv(), rows.exposure()
         self.length = period_length(discrete.period)
         where = np.arange(len(self.kept), dtype=np.float64)[:, None]
         try:
@@ -125,10 +126,12 @@ class PeriodGroup:
                 taken = person_periods(self._surv, own[:, None], self.length, id=self._ids, covariates="mean").x[:, 0]
             else:
                 taken = own[self._row]
-            self._lay(token, taken, float(level))
+            self._lay(token, taken, float(level), spread=spread_of(own, self._exposure))
         return self._columns[token]
 
-    def _lay(self, token: str, values: Floats, level: float, varies: bool = True) -> _Column | None:
+    def _lay(
+        self, token: str, values: Floats, level: float, varies: bool = True, spread: float = np.nan
+    ) -> _Column | None:
         center = float(values.mean()) if varies else 0.0
         centred = values - center
         scale = float(np.sqrt(np.mean(centred**2)))
@@ -139,7 +142,7 @@ class PeriodGroup:
         if place == len(self.z):
             self.z = np.concatenate([self.z, np.empty((max(8, place), self.z.shape[1]))])
         self.z[place] = centred / scale
-        self._columns[token] = _Column(place, center, scale, level)
+        self._columns[token] = _Column(place, center, scale, level, spread)
         return self._columns[token]
 
 
@@ -202,6 +205,7 @@ def _note(
     for f, name in enumerate(context.focus):
         if name in slots:
             j = slots.index(name)
+            found.spread[at, f] = laid[j].spread
             found.coef[at, f] = beta[j] / laid[j].scale
             found.error[at, f] = np.sqrt(vcov[j, j]) / laid[j].scale
     gap = context.choices.survival

@@ -111,6 +111,15 @@ def _from_columns(columns: Columns, setting: Setting, clock: Sequence[str], timi
     )
 
 
+def spread_of(values: Floats, time: Floats | None) -> float:
+    """Return the standard deviation over the time at risk; rows count alike without times.
+
+    Cutting an episode in two changes nothing.
+    """
+    share = np.full(len(values), 1 / len(values)) if time is None else time / time.sum()
+    return float(np.sqrt(share @ (values - share @ values) ** 2))
+
+
 class RiskGroup:
     """Specs' shared risk sets and the covariates laid out along them.
 
@@ -161,6 +170,7 @@ class RiskGroup:
         self._transformed: dict[str, Floats | None] = {}
         self._x = np.empty((0, len(self.order)))
         self._size, self._means, self._level = np.empty(0), np.empty((len(self.times), 0)), np.empty(0)
+        self._spread = np.empty(0)
 
     def surv(self) -> Surv:
         """Return the response of the complete rows."""
@@ -217,6 +227,7 @@ class RiskGroup:
             self._size[n] = np.abs(at_risk - at_risk.mean()).max()
             self._means[:, n] = mean
             self._level[n] = level
+            self._spread[n] = spread_of(own, self.exposure())
             self._place[token] = n
         return self._place[token]
 
@@ -228,6 +239,7 @@ class RiskGroup:
         self._size = np.concatenate([self._size, np.empty(more)])
         self._means = np.ascontiguousarray(np.hstack([self._means, np.empty((len(self.times), more))]))
         self._level = np.concatenate([self._level, np.empty(more)])
+        self._spread = np.concatenate([self._spread, np.empty(more)])
 
     @property
     def x(self) -> Floats:
@@ -248,6 +260,16 @@ class RiskGroup:
     def level(self) -> Floats:
         """Value of each covariate in a scenario that does not name it."""
         return self._level
+
+    @property
+    def spread(self) -> Floats:
+        """Standard deviation of each covariate over the time at risk (`spread_of`)."""
+        return self._spread
+
+    def exposure(self) -> Floats:
+        """Return the time at risk in each complete row."""
+        stop = self.base.stop[self.kept]
+        return stop if self.base.start is None else stop - self.base.start[self.kept]
 
     @property
     def n_clusters(self) -> int:

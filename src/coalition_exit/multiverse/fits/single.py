@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from coalition_exit.errors import DataError, FitError
 from coalition_exit.multiverse.fits.outcomes import OK, Outcomes
-from coalition_exit.multiverse.fits.riskgroups import RiskGroup
+from coalition_exit.multiverse.fits.riskgroups import RiskGroup, spread_of
 from coalition_exit.multiverse.fits.tasks import Context, Task
 from coalition_exit.runner.estimation import run_model
 from coalition_exit.survival.cox.cox import CoxPH
@@ -29,7 +31,23 @@ def fit_alone(context: Context, task: Task, found: Outcomes, group: RiskGroup | 
         found.fail([task.at], "bad_data", str(error))
         return
     if fit is not None:
-        note(context, task, fit, found)
+        note(context, task, fit, found, _values(context, task, group))
+
+
+def _values(
+    context: Context, task: Task, group: RiskGroup | None
+) -> Callable[[str], tuple[NDArray[np.float64], NDArray[np.float64] | None]]:
+    """Return a function from a covariate to its values on the spec's rows and the time at risk in each."""
+    if group is not None:
+        base, kept, coding = group.base, group.kept, task.setting.coding
+        return lambda name: (base.values(context.columns, coding, name)[kept], group.exposure())
+    rows = context.source.rows(context.resolver.model(task.found))
+    clock = [part.strip() for part in rows.response.removeprefix("Surv(").rstrip(")").split(",")]
+    time = None
+    if len(clock) > 1:
+        ends = rows.frame[clock[:-1]].to_numpy(dtype=np.float64)
+        time = ends[:, -1] - (ends[:, 0] if len(clock) == 3 else 0.0)
+    return lambda name: (rows.frame[name].to_numpy(dtype=np.float64), time)
 
 
 def _any(context: Context, task: Task, found: Outcomes) -> Any:
@@ -57,7 +75,10 @@ def _cox(context: Context, task: Task, group: RiskGroup) -> CoxFit:
     return estimator.fit(formula, frame, **options)
 
 
-def note(context: Context, task: Task, fit: Any, found: Outcomes) -> None:
+def note(
+    context: Context, task: Task, fit: Any, found: Outcomes,
+    spread_from: Callable[[str], tuple[NDArray[np.float64], NDArray[np.float64] | None]],
+) -> None:  # fmt: skip
     """Write a fit's numbers where those of the fast path go."""
     at, spec, choices = task.at, task.found, context.choices
     found.status[at] = OK
@@ -68,6 +89,7 @@ def note(context: Context, task: Task, fit: Any, found: Outcomes) -> None:
     for f, slot in enumerate(context.focus):
         if slot in names and names[slot] in coef.index:
             found.coef[at, f], found.error[at, f] = coef[names[slot]], error[names[slot]]
+            found.spread[at, f] = spread_of(*spread_from(names[slot]))
     if not isinstance(fit, CoxFit) or fit.ties == "exact":
         return
     # The estimate stands without its test.
