@@ -12,8 +12,8 @@ from scipy.special import ndtr
 
 from coalition_exit.errors import DataError
 from coalition_exit.multiverse.null.curves import NullCurves
-from coalition_exit.multiverse.null.joint import joint_test, write_joint_test
 from coalition_exit.multiverse.reading.design import DecisionView, Design, write_design
+from coalition_exit.multiverse.reading.joint import joint_test, write_joint_test
 from coalition_exit.multiverse.reading.summary import Summary, summarize
 from coalition_exit.report import speccurve
 from coalition_exit.report.speccurve_report import write_multiverse_report

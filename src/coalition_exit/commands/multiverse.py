@@ -10,9 +10,9 @@ from coalition_exit.errors import EXIT_DONE, EXIT_MODEL_FAILED
 from coalition_exit.multiverse.choices.space import Multiverse, load_multiverse
 from coalition_exit.multiverse.fits.engine import Engine
 from coalition_exit.multiverse.null.curves import null_curves
-from coalition_exit.multiverse.null.joint import joint_test, write_joint_test
 from coalition_exit.multiverse.reading.describe import describe
 from coalition_exit.multiverse.reading.design import design_of, write_design
+from coalition_exit.multiverse.reading.joint import joint_test, write_joint_test
 from coalition_exit.multiverse.runs.run import MultiverseRun, Progress, run_multiverse
 from coalition_exit.report.output import check_folder
 from coalition_exit.report.speccurve_report import write_multiverse_report

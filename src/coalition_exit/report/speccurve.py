@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from coalition_exit.multiverse.null.joint import JointTest
 from coalition_exit.multiverse.reading.design import DecisionView, Design
+from coalition_exit.multiverse.reading.joint import JointTest
 from coalition_exit.multiverse.reading.summary import (
     Summary,
     direction,

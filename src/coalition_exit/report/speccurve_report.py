@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from coalition_exit.errors import DataError
-from coalition_exit.multiverse.null.joint import JointTest, read_joint_test, write_joint_test
+from coalition_exit.multiverse.reading.joint import JointTest, read_joint_test, write_joint_test
 from coalition_exit.multiverse.reading.summary import Summary, summarize_multiverse
 from coalition_exit.report import speccurve as numbers
 from coalition_exit.report import speccurve_plots as plots

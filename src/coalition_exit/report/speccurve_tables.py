@@ -6,7 +6,7 @@ import math
 
 import pandas as pd
 
-from coalition_exit.multiverse.null.joint import JointTest
+from coalition_exit.multiverse.reading.joint import JointTest
 from coalition_exit.multiverse.reading.summary import Summary
 from coalition_exit.report.grid import Grid
 from coalition_exit.report.speccurve import changes_shown

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from coalition_exit.errors import DataError
+from coalition_exit.multiverse.choices.resolve import Resolver
 from coalition_exit.multiverse.fits import backend
+from coalition_exit.multiverse.fits.tasks import Task
 from coalition_exit.multiverse.null import kernel_cox, plain
-from coalition_exit.multiverse.null.curves import STATUSES, _models, _Work, find_clusters, null_curves
+from coalition_exit.multiverse.null.curves import null_curves
+from coalition_exit.multiverse.null.draws import find_clusters
 from coalition_exit.multiverse.null.models import CoxBlock, single_model
+from coalition_exit.multiverse.null.refits import STATUSES, models_of, refit_model
 from coalition_exit.survival import CoxPH, DiscreteHazard
 from coalition_exit.survival.inference.bootstrap import cluster_weights
 from coalition_exit.survival.inference.reweighted import reweighted_fits
@@ -48,18 +50,15 @@ def copied(frame: pd.DataFrame, copies: np.ndarray) -> pd.DataFrame:
 
 def refits(made: object, copies: np.ndarray) -> dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Return coefficient, standard error and status of each spec, by its place: (R,) each."""
-    from concurrent.futures import ThreadPoolExecutor
-
     numbers = np.arange(made.multiverse.space.size)
-    models, back = _models(made, numbers, find_clusters(made, numbers))
-    assert (back == numbers).all()
+    specs = made.distinct(made.multiverse.space.digits(numbers))[0]
+    assert len(specs) == len(numbers)
     found = {}
-    with ThreadPoolExecutor(1) as pool:
-        for model in models:
-            if hasattr(model, "estimate"):
-                coef, error, status = _Work(copies, 1, pool).run(model)
-                for k, at in enumerate(model.at):
-                    found[int(at)] = coef[:, k, 0], error[:, k, 0], status[:, k, 0]
+    for model in models_of(made, specs, find_clusters(made, numbers)):
+        if hasattr(model, "estimate"):
+            coef, error, status = refit_model(model, copies)
+            for k, at in enumerate(model.at):
+                found[int(at)] = coef[:, k, 0], error[:, k, 0], status[:, k, 0]
     return found
 
 
@@ -101,7 +100,7 @@ def test_compiled_and_plain_refits_agree() -> None:
     assert backend.name() == "numba"
     made = engine(FRAME, ERRORS)
     numbers = np.arange(made.multiverse.space.size)
-    models, _ = _models(made, numbers, find_clusters(made, numbers))
+    models = models_of(made, made.distinct(made.multiverse.space.digits(numbers))[0], find_clusters(made, numbers))
     copies = cluster_weights(25, 6, "multinomial", 3)
     # Two draws of few groups, for refits that fail.
     copies[4:] = 0
@@ -124,12 +123,12 @@ def test_compiled_and_plain_refits_agree() -> None:
         assert (status[4:] == other[2][4:]).all()
 
 
-def test_results_do_not_depend_on_workers_or_on_where_they_are_kept(tmp_path: Path) -> None:
+def test_a_spec_has_its_refits_whatever_else_is_refitted() -> None:
     made = engine(FRAME)
-    one, two = null_curves(made, 7, seed=3), null_curves(made, 7, seed=3, jobs=2, folder=tmp_path / "kept")
-    for name in ("shift", "statistic", "status", "estimate"):
-        np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
-    np.testing.assert_array_equal(np.load(tmp_path / "kept" / "shift.npy"), one.shift)
+    one = null_curves(made, 7, seed=3)
+    longer = null_curves(made, 12, seed=3)
+    for name in ("shift", "statistic", "status"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(longer, name)[:7])
     assert not np.array_equal(one.shift, null_curves(made, 7, seed=4).shift)
     part = null_curves(made, 7, seed=3, numbers=np.array([5, 2]))
     np.testing.assert_array_equal(part.shift, one.shift[:, [5, 2]])
@@ -174,18 +173,12 @@ def test_one_by_one_and_in_a_group_the_refits_are_the_same() -> None:
     numbers = np.arange(made.multiverse.space.size)
     drawn = find_clusters(made, numbers)
     together = refits(made, COPIES)
-    from concurrent.futures import ThreadPoolExecutor
-
-    from coalition_exit.multiverse.choices.resolve import Resolver
-    from coalition_exit.multiverse.fits.tasks import Task
-
-    with ThreadPoolExecutor(1) as pool:
-        for at, digits in enumerate(made.multiverse.space.digits(numbers)):
-            spec = Resolver(made.multiverse).resolve(digits.tolist())
-            model = single_model(made, Task(at, spec, spec.setting, np.array([0, 1])), drawn)
-            coef, error, _ = _Work(COPIES, 1, pool).run(model)
-            np.testing.assert_allclose(coef[:, 0, 0], together[at][0], rtol=1e-8)
-            np.testing.assert_allclose(error[:, 0, 0], together[at][1], rtol=1e-5)
+    for at, digits in enumerate(made.multiverse.space.digits(numbers)):
+        spec = Resolver(made.multiverse).resolve(digits.tolist())
+        model = single_model(made, Task(at, spec, spec.setting, np.array([0, 1])), drawn)
+        coef, error, _ = refit_model(model, COPIES)
+        np.testing.assert_allclose(coef[:, 0, 0], together[at][0], rtol=1e-8)
+        np.testing.assert_allclose(error[:, 0, 0], together[at][1], rtol=1e-5)
 
 
 def test_why_a_refit_has_no_estimate() -> None:
@@ -228,7 +221,6 @@ def test_errors_on_groups_that_draws_cut_across_are_not_tested() -> None:
     ("options", "message"),
     [
         ({"replicates": 0}, "replicates: expected a whole number from 1 on, got 0"),
-        ({"jobs": 0}, "jobs: expected a whole number from 1 on"),
         ({"seed": -1}, "seed: expected an integer >= 0"),
         ({"by": "grop"}, "grop"),
         ({"by": "one"}, "clusters drawn: expected at least two, got 1 of one"),

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from coalition_exit.errors import DataError
-from coalition_exit.multiverse.runs.run import Progress, run_multiverse
+from coalition_exit.multiverse.runs.pool import Progress
+from coalition_exit.multiverse.runs.run import run_multiverse
 from small_multiverse import SMALL
 
 

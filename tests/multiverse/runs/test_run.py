@@ -20,7 +20,8 @@ from coalition_exit.errors import DataError
 from coalition_exit.multiverse.choices.space import load_multiverse
 from coalition_exit.multiverse.fits.engine import Engine
 from coalition_exit.multiverse.runs import store as store_module
-from coalition_exit.multiverse.runs.run import Progress, run_multiverse
+from coalition_exit.multiverse.runs.pool import Progress
+from coalition_exit.multiverse.runs.run import run_multiverse
 from coalition_exit.record.loading import record_folder
 from small_multiverse import SMALL, changed
 

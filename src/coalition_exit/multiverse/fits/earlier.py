@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _ENTRY = np.dtype([("high", "<u8"), ("low", "<u8"), ("part", "<u4"), ("row", "<u4")])
 _BUCKETS = 256
 _MOST_PARTS = 8
+# Columns that belong to a run's numbering and not to a fit.
+_OF_SPECS = ("spec", "specs")
 _MOST_RECENT = 50_000
 
 
@@ -146,7 +148,7 @@ def plain(table: pa.Table) -> pa.Table:
     """Return a part without the specs' numbers and options, its texts as texts."""
     import pyarrow as pa
 
-    names = [name for name in table.column_names if name != "spec" and not name.startswith(PREFIX)]
+    names = [name for name in table.column_names if name not in _OF_SPECS and not name.startswith(PREFIX)]
     table = table.select(names)
     fields = [pa.field(f.name, pa.string() if pa.types.is_dictionary(f.type) else f.type) for f in table.schema]
     return table.cast(pa.schema(fields))

@@ -9,42 +9,26 @@ own test would have seen. A cluster drawn twice counts as two clusters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from coalition_exit.errors import DataError, FitError
+from coalition_exit.errors import DataError
 from coalition_exit.multiverse.fits.engine import Engine
-from coalition_exit.multiverse.fits.outcomes import Outcomes
-from coalition_exit.multiverse.fits.tasks import Task
-from coalition_exit.multiverse.null.binary import refit_binary
-from coalition_exit.multiverse.null.models import (
-    BinaryModel,
-    CoxBlock,
-    Drawn,
-    Model,
-    Untested,
-    drawn_labels,
-    group_models,
-    refitter,
-    single_model,
-)
-from coalition_exit.survival.inference.bootstrap import cluster_weights
+from coalition_exit.multiverse.null.draws import Drawn, find_clusters
+from coalition_exit.multiverse.null.refits import NOT_TESTED, STATUSES, null_part
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
-STATUSES = ("ok", "part", "no_events", "not_identified", "no_maximum", "not_tested")
-NOT_TESTED = STATUSES.index("not_tested")
-# Newton steps at most.
-_STEPS = 30
-_CHUNK = 2_000
+_CHUNK = 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,11 +95,9 @@ def null_curves(
     seed: int,
     numbers: NDArray[np.int64] | None = None,
     by: str | None = None,
-    jobs: int = 1,
-    folder: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> NullCurves:
-    """Refit every spec under draws of clusters.
+    """Refit every spec under draws of clusters, in this process; `runs.null.run_null` resumes and has workers.
 
     Every refit is a full one: Newton's method from the estimate on the sample, until the gain in log-likelihood still
     to come is below 1e-10 of it. One or two steps would be faster and, with few events, far off.
@@ -127,16 +109,11 @@ def null_curves(
     replicates
         R.
     seed
-        Of the draws: the same whatever the number of workers, and the same draw for every spec.
+        Of the draws: the same draw for every spec.
     numbers
         Specs; all that are allowed by default.
     by
-        Column whose values are drawn; what the reference spec's standard errors are clustered on by default.
-    jobs
-        Threads; the compiled refits release the interpreter's lock.
-    folder
-        Folder for the three large arrays, as .npy files that are mapped into memory. In memory by default:
-        9 R N F bytes.
+        As for `find_clusters`.
     progress
         Called with the specs done and their number.
 
@@ -151,171 +128,68 @@ def null_curves(
     cluster bootstrap of pairs and its recentred statistic. Simonsohn, U., Simmons, J. P. and Nelson, L. D. (2020),
     Nature Human Behaviour 4, 1208-1214: curves under the null.
     """
-    for name, value in (("replicates", replicates), ("jobs", jobs)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise DataError(name, "a whole number from 1 on", repr(value))
+    check_replicates(replicates)
     space = engine.multiverse.space
     chosen = space.allowed(0, space.size) if numbers is None else np.asarray(numbers, dtype=np.int64)
     drawn = find_clusters(engine, chosen, by)
-    copies = cluster_weights(len(drawn.labels), replicates, "multinomial", seed)
-    shape = (replicates, len(chosen), len(engine.focus))
-    arrays = _Arrays(shape, None if folder is None else Path(folder))
-    untested: dict[str, int] = {}
-    with ThreadPoolExecutor(jobs) as pool:
+    copies = drawn.copies(replicates, seed)
+
+    def parts() -> Iterable[tuple[int, pa.Table]]:
         for low in range(0, len(chosen), _CHUNK):
             part = chosen[low : low + _CHUNK]
-            models, back = _models(engine, part, drawn)
-            work = _Work(copies, jobs, pool)
-            columns = _Columns(replicates, int(back.max(initial=-1)) + 1, shape[2])
-            for model in models:
-                if isinstance(model, Untested):
-                    text = f"{model.status}: {model.reason}"
-                    untested[text] = untested.get(text, 0) + int((back == model.at).sum())
-                else:
-                    columns.put(model, *work.run(model))
-            arrays.put(slice(low, low + len(part)), columns, back)
+            yield 0, null_part(engine, drawn, copies, part)
             if progress is not None:
                 progress(low + len(part), len(chosen))
+
+    return join_parts(parts(), chosen, engine.focus, replicates, drawn, seed)
+
+
+def check_replicates(replicates: int) -> None:
+    """Refuse a number of draws that is none."""
+    if not isinstance(replicates, int) or isinstance(replicates, bool) or replicates < 1:
+        raise DataError("replicates", "a whole number from 1 on", repr(replicates))
+
+
+def join_parts(
+    parts: Iterable[tuple[int, pa.Table]], numbers: NDArray[np.int64], focus: list[str], replicates: int,
+    drawn: Drawn, seed: int, folder: Path | None = None,
+) -> NullCurves:  # fmt: skip
+    """Join the tables of `refits.null_part`, each with the place of its first draw.
+
+    The three large arrays, 9 R N F bytes, are in memory, or files in ``folder`` that are mapped into it.
+    """
+    shape = (replicates, len(numbers), len(focus))
+    order = np.argsort(numbers, kind="stable")
+    estimate, error = np.full(shape[1:], np.nan), np.full(shape[1:], np.nan)
+    large = {name: _empty(name, shape, kind, folder) for name, kind in
+             (("shift", np.float32), ("statistic", np.float32), ("status", np.int8))}  # fmt: skip
+    untested: dict[str, int] = {}
+    for first, table in parts:
+        lists = table["specs"].combine_chunks()
+        sizes = np.diff(lists.offsets.to_numpy())
+        rows = np.repeat(np.arange(len(sizes)), sizes)
+        at = order[np.searchsorted(numbers, lists.flatten().to_numpy(), sorter=order)]
+        for name, values in (("estimate", estimate), ("error", error)):
+            values[at] = _values(table, name).reshape(len(sizes), -1)[rows]
+        for name, target in large.items():
+            own = _values(table, name).reshape(len(sizes), -1, shape[2])
+            target[first : first + own.shape[1], at] = own[rows].swapaxes(0, 1)
+        if first == 0:
+            for text, times in zip(table["reason"].to_pylist(), sizes.tolist(), strict=True):
+                if text:
+                    untested[text] = untested.get(text, 0) + times
     return NullCurves(
-        tuple(engine.focus), chosen, arrays.estimate, arrays.error, arrays.shift, arrays.statistic, arrays.status,
+        tuple(focus), numbers, estimate, error, large["shift"], large["statistic"], large["status"],
         dict(sorted(untested.items())), drawn.by, len(drawn.labels), seed,
     )  # fmt: skip
 
 
-def find_clusters(engine: Engine, numbers: NDArray[np.int64], by: str | None = None) -> Drawn:
-    """Return the clusters on the rows of any of the specs, sorted.
-
-    Raises
-    ------
-    DataError
-        No such column, or fewer than two clusters.
-    """
-    name = by or engine.multiverse.reference.errors.by
-    labels: set[Any] = set()
-    seen: set[str] = set()
-    space = engine.multiverse.space
-    for low in range(0, len(numbers), _CHUNK):
-        for digits in space.digits(numbers[low : low + _CHUNK]).tolist():
-            spec = engine.resolver.resolve(digits)
-            setting = spec.setting
-            if setting is None or spec.problem or setting.base in seen:
-                continue
-            seen.add(setting.base)
-            try:
-                base = engine.base(spec, setting)
-            except (FitError, DataError):
-                continue
-            try:
-                labels |= set(pd.unique(drawn_labels(engine, base, setting, name)))
-            except KeyError:
-                raise DataError("clusters drawn", "a column of the data", repr(name)) from None
-            except FitError as error:
-                raise DataError("clusters drawn", "a column of the data", str(error)) from None
-    found = pd.Index(sorted(label for label in labels if not pd.isna(label)))
-    if len(found) < 2:
-        raise DataError("clusters drawn", "at least two", f"{len(found)} of {name}")
-    return Drawn(name, found)
+def _values(table: pa.Table, name: str) -> NDArray[Any]:
+    return np.asarray(table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False))
 
 
-def _models(engine: Engine, numbers: NDArray[np.int64], drawn: Drawn) -> tuple[list[Model], NDArray[np.int64]]:
-    """Return the different specs of a chunk as arrays, and which of them each spec is."""
-    specs, _, back = engine.distinct(engine.multiverse.space.digits(numbers))
-    found = Outcomes(len(specs), len(engine.focus))
-    models: list[Model] = []
-    taken: set[int] = set()
-
-    def add(new: Sequence[Model], tasks: Sequence[Task]) -> None:
-        models.extend(new)
-        taken.update(t.at for t in tasks)
-
-    by_share = engine.sort(specs, found)
-    for group, tasks in by_share.cox:
-        add(list(group_models(engine, group, tasks, drawn)), tasks)
-    in_periods = [task for _, tasks in by_share.periods for task in tasks]
-    for task in (*in_periods, *by_share.alone):
-        add([single_model(engine, task, drawn)], [task])
-    models += [Untested(u, found.status[u], found.reason[u]) for u in range(len(specs)) if u not in taken]
-    return models, back
-
-
-class _Columns:
-    """Refits of the different specs of a chunk."""
-
-    def __init__(self, replicates: int, n: int, n_focus: int) -> None:
-        self.estimate, self.error = np.full((n, n_focus), np.nan), np.full((n, n_focus), np.nan)
-        shape = (replicates, n, n_focus)
-        self.shift, self.statistic = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32)
-        self.status = np.full(shape, NOT_TESTED, np.int8)
-
-    def put(self, model: CoxBlock | BinaryModel, coef: Floats, error: Floats, status: NDArray[np.int8]) -> None:
-        self.estimate[model.at], self.error[model.at] = model.estimate, model.error
-        shift = coef - model.estimate
-        self.shift[:, model.at] = shift
-        with np.errstate(invalid="ignore"):
-            self.statistic[:, model.at] = shift / error
-        self.status[:, model.at] = np.where(np.isnan(model.estimate), np.int8(NOT_TESTED), status)
-
-
-class _Arrays:
-    """The results of all specs, in memory or on disk."""
-
-    def __init__(self, shape: tuple[int, int, int], folder: Path | None) -> None:
-        self.estimate, self.error = np.full(shape[1:], np.nan), np.full(shape[1:], np.nan)
-        if folder is None:
-            self.shift, self.statistic = np.empty(shape, np.float32), np.empty(shape, np.float32)
-            self.status = np.empty(shape, np.int8)
-            return
-        folder.mkdir(parents=True, exist_ok=True)
-        mapped = np.lib.format.open_memmap
-        self.shift = mapped(folder / "shift.npy", "w+", np.float32, shape)
-        self.statistic = mapped(folder / "statistic.npy", "w+", np.float32, shape)
-        self.status = mapped(folder / "status.npy", "w+", np.int8, shape)
-
-    def put(self, own: slice, columns: _Columns, back: NDArray[np.int64]) -> None:
-        self.estimate[own], self.error[own] = columns.estimate[back], columns.error[back]
-        for name in ("shift", "statistic", "status"):
-            getattr(self, name)[:, own] = getattr(columns, name)[:, back]
-
-
-@dataclass(frozen=True, eq=False)
-class _Work:
-    copies: Floats
-    jobs: int
-    pool: ThreadPoolExecutor
-    stop: Event = field(default_factory=Event)
-
-    def run(self, model: CoxBlock | BinaryModel) -> tuple[Floats, Floats, NDArray[np.int8]]:
-        """Return coefficients, standard errors and status of all replicates: (R, B, F) each."""
-        replicates, shape = len(self.copies), (len(model.at), model.focus.shape[-1])
-        coef, error = np.full((replicates, *shape), np.nan), np.full((replicates, *shape), np.nan)
-        status = np.zeros((replicates, *shape), dtype=np.int8)
-        ends = np.linspace(0, replicates, self.jobs + 1).astype(int)
-
-        def part(k: int) -> None:
-            # In slices, so that an interrupt need not wait for the whole of it.
-            for bounds in _slices(int(ends[k]), int(ends[k + 1])):
-                if self.stop.is_set():
-                    return
-                piece(*bounds)
-
-        def piece(low: int, high: int) -> None:
-            if isinstance(model, BinaryModel):
-                refit_binary(model, self.copies, _STEPS, low, high, coef, error, status)
-                return
-            refitter()(
-                model.x, model.off, model.deaths, model.own, model.home, self.copies, model.cols, model.count,
-                model.focus, model.efron, model.kind, model.start, model.reference, model.error, _STEPS, low, high,
-                coef, error, status,
-            )  # fmt: skip
-
-        try:
-            list(self.pool.map(part, range(self.jobs)))
-        except BaseException:
-            self.stop.set()
-            raise
-        return coef, error, status
-
-
-def _slices(low: int, high: int) -> list[tuple[int, int]]:
-    step = max(1, -(-(high - low) // 16))
-    return [(at, min(at + step, high)) for at in range(low, high, step)]
+def _empty(name: str, shape: tuple[int, int, int], kind: Any, folder: Path | None) -> Any:
+    if folder is None:
+        return np.empty(shape, kind)
+    folder.mkdir(parents=True, exist_ok=True)
+    return np.lib.format.open_memmap(folder / f"{name}.npy", "w+", kind, shape)

@@ -16,6 +16,7 @@ from coalition_exit.multiverse.choices.resolve import Resolved, Setting
 from coalition_exit.multiverse.fits import backend
 from coalition_exit.multiverse.fits.riskgroups import RiskGroup
 from coalition_exit.multiverse.fits.tasks import Context, Task
+from coalition_exit.multiverse.null.draws import Drawn, drawn_labels
 from coalition_exit.runner.estimation import run_model
 from coalition_exit.survival.cox.state import CoxState
 from coalition_exit.survival.discrete.glm_fit import BinaryFit
@@ -27,21 +28,6 @@ Integers = NDArray[np.int64]
 # Models refitted together, so that rows of weight 0 are left out for all of them at once.
 _BLOCK = 64
 MODEL, STATA, PLAIN = 0, 1, 2
-
-
-@dataclass(frozen=True, eq=False)
-class Drawn:
-    """The clusters that are drawn: the column that names them, and their names in order."""
-
-    by: str
-    labels: pd.Index
-
-    def codes(self, values: Any) -> Integers:
-        """Return the place of each row's cluster; a missing or unknown one is refused."""
-        codes = self.labels.get_indexer(pd.Index(values))
-        if (codes < 0).any():
-            raise FitError("not_tested", f"{int((codes < 0).sum())} rows without {self.by}")
-        return codes.astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,15 +104,6 @@ def _group_clusters(context: Context, group: RiskGroup, setting: Setting, drawn:
     home = drawn.codes(drawn_labels(context, base, setting, drawn.by)[group.kept])
     own, homes = nested(None if base.cluster is None else base.cluster[group.kept], home, drawn.by)
     return own[group.order], homes
-
-
-def drawn_labels(context: Context, base: Any, setting: Setting, by: str) -> NDArray[Any]:
-    """Return the drawn cluster's name on the rows of a setting: shape (r,)."""
-    if base.own is not None:
-        if by not in base.own:
-            raise FitError("not_tested", f"the data have no column {by}")
-        return np.asarray(base.own[by].to_numpy())
-    return np.asarray(context.columns.raw(setting.coding, [by])[by].to_numpy()[base.rows])
 
 
 def nested(clusters: Any, home: Integers, by: str) -> tuple[Integers, Integers]:

@@ -1,4 +1,4 @@
-"""The same run on a Dask cluster: chunks to whichever machine is free, parts to this one's disk."""
+"""The same run on a Dask cluster: units of work to whichever machine is free, parts to this one's disk."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 from coalition_exit.errors import DataError
 from coalition_exit.multiverse.runs.store import Store
-from coalition_exit.multiverse.runs.work import Job, run_chunk
+from coalition_exit.multiverse.runs.work import Job, run_unit
 
 _RETRIES = 3
 _PATIENCE = "30s"
 
 
 def run_on_cluster(job: Job, store: Store, address: str) -> Iterator[tuple[int, bytes]]:
-    """Yield finished chunks from the workers of a cluster.
+    """Yield finished units of work from the workers of a cluster.
 
-    A chunk whose worker dies goes to another; only as many chunks are under way as keep the workers busy.
+    A unit whose worker dies goes to another; only as many units are under way as keep the workers busy.
 
     Parameters
     ----------
@@ -48,8 +48,8 @@ def run_on_cluster(job: Job, store: Store, address: str) -> Iterator[tuple[int, 
 
         def submit(number: int) -> Any:
             name = f"coalition-exit-{store.plan.fingerprint[:16]}-{number}"
-            low, high = store.plan.bounds(number)
-            future = client.submit(run_chunk, job, low, high, key=name, retries=_RETRIES)
+            unit = (*store.plan.bounds(number), *store.plan.draws(number))
+            future = client.submit(run_unit, job, *unit, key=name, retries=_RETRIES)
             numbers[name] = number
             return future
 

@@ -2,47 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 
 from coalition_exit.errors import DataError
 from coalition_exit.multiverse.choices.space import Multiverse
-from coalition_exit.multiverse.fits.earlier import Known
+from coalition_exit.multiverse.runs.pool import Progress, work_through
 from coalition_exit.multiverse.runs.store import TABLE, Store, make_plan
-from coalition_exit.multiverse.runs.work import Job, follow_parent, open_job, run_chunk, to_bytes
+from coalition_exit.multiverse.runs.work import Job, open_job
 from coalition_exit.specs.yaml_file import read_yaml
 
-# A worker that dies takes the pool with it; that often in a row without a finished chunk, the cause is the work.
-_MOST_CRASHES = 3
 _MOST_LISTED = 1000
-_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is.
-
-    Attributes
-    ----------
-    done, total
-        Combinations done, earlier runs' included, and all of them.
-    rate
-        Combinations a second in this run.
-    seconds_left
-        At that rate; infinite before the first chunk.
-    """
-
-    done: int
-    total: int
-    rate: float
-    seconds_left: float
 
 
 @dataclass(frozen=True)
@@ -123,22 +94,11 @@ def run_multiverse(
     job = replace(job, plan=plan.fingerprint, earlier=str(index.resolve()) if index else "")
     about = {"reference": multiverse.space.reference, "decisions": _about(multiverse), "source": engine.source.note}
     store.write_manifest({**about, "complete": False})
-    if scheduler:
-        from coalition_exit.multiverse.runs.cluster import run_on_cluster
-
-        finished = run_on_cluster(job, store, scheduler)
-    elif jobs == 1:
-        finished = ((n, to_bytes(engine, *plan.bounds(n), Known(index) if index else None)) for n in store.missing())
-    else:
-        finished = _run_local(job, store, jobs)
-    meter = _Meter(store, progress)
-    for number, content in finished:
-        store.write(number, content)
-        meter.add(number)
+    chunks = work_through(job, engine, store, jobs, scheduler, progress)
     table = store.finish()
     specs, failed = _summary(table, len(multiverse.choices.focus))
     store.write_manifest({**about, "complete": True, "specs": specs, "failed": failed})
-    return MultiverseRun(table, specs, failed, meter.chunks, engine.source.note)
+    return MultiverseRun(table, specs, failed, chunks, engine.source.note)
 
 
 def _about(multiverse: Multiverse) -> list[dict[str, object]]:
@@ -151,72 +111,6 @@ def _about(multiverse: Multiverse) -> list[dict[str, object]]:
         }
         for d in multiverse.space.decisions
     ]  # fmt: skip
-
-
-class _Meter:
-    """Counts what is done and tells how long the rest will take."""
-
-    def __init__(self, store: Store, progress: Callable[[Progress], None] | None) -> None:
-        self.plan, self.tell, self.chunks = store.plan, progress, 0
-        left = sum(high - low for low, high in map(self.plan.bounds, store.missing()))
-        self.done = self.plan.size - left
-        self.before, self.begin = self.done, time.monotonic()
-
-    def add(self, number: int) -> None:
-        low, high = self.plan.bounds(number)
-        self.done += high - low
-        self.chunks += 1
-        if self.tell is not None:
-            rate = (self.done - self.before) / max(time.monotonic() - self.begin, 1e-9)
-            self.tell(Progress(self.done, self.plan.size, rate, (self.plan.size - self.done) / rate))
-
-
-def _run_local(job: Job, store: Store, jobs: int) -> Iterator[tuple[int, bytes]]:
-    """Yield finished chunks from worker processes; a worker that dies costs its chunk only, which is done again."""
-    todo = store.missing()
-    again: list[int] = []
-    crashes = 0
-    while True:
-        running: dict[Future[bytes], int] = {}
-        with _one_thread(), ProcessPoolExecutor(jobs, get_context("spawn"), follow_parent) as pool:
-            try:
-                while True:
-                    while len(running) < 2 * jobs:
-                        number = again.pop() if again else next(todo, None)
-                        if number is None:
-                            break
-                        running[pool.submit(run_chunk, job, *store.plan.bounds(number))] = number
-                    if not running:
-                        return
-                    done, _ = wait(running, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        content = future.result()
-                        crashes = 0
-                        yield running.pop(future), content
-            except BrokenProcessPool:
-                crashes += 1
-                again += running.values()
-                if crashes >= _MOST_CRASHES:
-                    numbers = f"specs {store.plan.bounds(min(again))[0]} and after"
-                    raise DataError(numbers, "workers that finish", f"{crashes} that died", "Memory?") from None
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Give workers one thread each for linear algebra: they inherit it when they start."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _summary(table: Path, n_focus: int) -> tuple[int, int]:

@@ -6,13 +6,28 @@ import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from coalition_exit.errors import DataError
 from coalition_exit.multiverse.choices.space import Multiverse, load_multiverse
 from coalition_exit.multiverse.fits.earlier import Known
 from coalition_exit.multiverse.fits.engine import Engine
-from coalition_exit.multiverse.runs.store import make_plan
+from coalition_exit.multiverse.null.draws import Drawn
+from coalition_exit.multiverse.null.refits import null_part
+from coalition_exit.multiverse.runs.store import make_null_plan, make_plan
 from coalition_exit.runner.sources import Sources
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The draws of a joint test, in a form that travels: column, names of the clusters, number and seed."""
+
+    by: str
+    labels: tuple[Any, ...]
+    replicates: int
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -31,6 +46,8 @@ class Job:
         Fingerprint that the worker must arrive at, else its numbers would be of something else.
     earlier
         Folder with the index of earlier results, or "".
+    draws
+        What is drawn in a joint test; None for the fits.
     """
 
     path: str
@@ -38,6 +55,7 @@ class Job:
     data: str
     plan: str
     earlier: str = ""
+    draws: Draws | None = None
 
 
 _engines: dict[Job, tuple[Engine, Known | None]] = {}
@@ -54,6 +72,9 @@ def open_job(job: Job) -> tuple[Multiverse, Engine]:
     multiverse = _load(job)
     source = Sources(job.data).for_spec(multiverse.spec)
     plan = make_plan(multiverse, source.sha256)
+    if job.draws is not None and job.plan:
+        drawn = Drawn(job.draws.by, pd.Index(job.draws.labels))
+        plan = make_null_plan(plan, job.draws.replicates, job.draws.seed, drawn)
     if job.plan and plan.fingerprint != job.plan:
         expected = "the specification, data, package and versions of the run"
         raise DataError("worker", expected, "others", "Install the same versions and record on every worker")
@@ -67,24 +88,34 @@ def _load(job: Job) -> Multiverse:
     return load_multiverse(job.text, job.path or "specification")
 
 
-def run_chunk(job: Job, low: int, high: int) -> bytes:
-    """Return the part of the specs numbered low to high (exclusive), as the bytes of a Parquet file."""
+def run_unit(job: Job, low: int, high: int, first: int, last: int) -> bytes:
+    """Return the part of some specs, from low to high (exclusive), as the bytes of a Parquet file.
+
+    In a joint test ``first`` and ``last`` (exclusive) are the draws.
+    """
     if job not in _engines:
         _engines.clear()
         folder = Path(job.earlier)
         known = Known(folder) if job.earlier and folder.is_dir() else None
         _engines[job] = (open_job(job)[1], known)
-    engine, known = _engines[job]
-    return to_bytes(engine, low, high, known)
+    return to_bytes(*_engines[job], job.draws, low, high, first, last)
 
 
-def to_bytes(engine: Engine, low: int, high: int, known: Known | None) -> bytes:
-    """Run a chunk and return it as the bytes of a Parquet file."""
+def to_bytes(
+    engine: Engine, known: Known | None, draws: Draws | None, low: int, high: int, first: int, last: int
+) -> bytes:
+    """Run a unit of work and return it as the bytes of a Parquet file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if draws is None:
+        table = engine.run(low, high, known)
+    else:
+        drawn = Drawn(draws.by, pd.Index(draws.labels))
+        copies = drawn.copies(draws.replicates, draws.seed)[first:last]
+        table = null_part(engine, drawn, copies, engine.multiverse.space.allowed(low, high), known)
     sink = pa.BufferOutputStream()
-    pq.write_table(engine.run(low, high, known), sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd")
     return sink.getvalue().to_pybytes()
 
 

@@ -1,6 +1,6 @@
 """Tests of a whole specification curve, whether it is further from 0 than curves under the null are.
 
-Statistics of a curve are compared with those of `curves`. A p value is (k + 1) / (R + 1), k of R curves under
+Statistics of a curve are compared with those of `null.curves`. A p value is (k + 1) / (R + 1), k of R curves under
 the null being as extreme as the curve found.
 """
 
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv, ndtri
 
 from coalition_exit.errors import DataError, FitError, one_of, shown
-from coalition_exit.multiverse.null.curves import NOT_TESTED, NullCurves
+from coalition_exit.multiverse.null.curves import NullCurves
+from coalition_exit.multiverse.null.refits import NOT_TESTED
 
 Floats = NDArray[np.float64]
 SIGNS = {"positive": 1, "negative": -1, "either": 0}

@@ -11,8 +11,9 @@ import pytest
 from scipy.stats import binom, binomtest
 
 from coalition_exit.errors import DataError, FitError
-from coalition_exit.multiverse.null.curves import NOT_TESTED, NullCurves, null_curves
-from coalition_exit.multiverse.null.joint import (
+from coalition_exit.multiverse.null.curves import NullCurves, null_curves
+from coalition_exit.multiverse.null.refits import NOT_TESTED
+from coalition_exit.multiverse.reading.joint import (
     STATISTICS,
     exact_interval,
     joint_test,
