@@ -118,7 +118,7 @@ def run(
     (article/table1). A specification with choices is run in all their combinations.
     """
     from coalition_exit.commands import printed_cells, user_specs
-    from coalition_exit.commands.multiverse import Options, describe_choices
+    from coalition_exit.commands.multiverse import Options, check_choices
 
     found = user_specs(specs)
     explored = [spec for spec in found if getattr(spec, "has_choices", False)]
@@ -129,7 +129,9 @@ def run(
         raise InputError("--scheduler", "Dask", "none", "Install it: pip install 'coalition-exit[cluster]'")
     for spec in explored:
         # Faults in the choices are found before anything is run.
-        describe_choices(spec)  # type: ignore[arg-type]
+        said = check_choices(spec, data)  # type: ignore[arg-type]
+        if said:
+            _say(f"{spec.table}: {said}", sys.stderr)
     code = _run(found, data, out, jobs, compare, template, lambda: printed_cells(found))
     if template is None:
         for spec in explored:
@@ -153,11 +155,11 @@ def _explore(spec: Any, data: str, out: Path, options: Options) -> int:
     )  # fmt: skip
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         fits = bar.add_task(f"Specs of {spec.table}", total=None, rate="")
-        nulls = bar.add_task("Curves under the null", total=None, rate="", visible=options.null > 0)
+        nulls = bar.add_task("Refits under the null", total=None, rate="", visible=options.null > 0)
         found = explore(
             spec, data, out, options,
             lambda p: bar.update(fits, completed=p.done, total=p.total, rate=f"{p.rate:,.0f} a second"),
-            lambda done, total: bar.update(nulls, completed=done, total=total),
+            lambda p: bar.update(nulls, completed=p.done, total=p.total, rate=f"{p.rate:,.0f} a second"),
         )  # fmt: skip
     _say(f"\n{found.text}\n")
     if found.run.failed:

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coalition_exit.errors import EXIT_DONE, EXIT_MODEL_FAILED
-from coalition_exit.multiverse.choices.space import Multiverse, load_multiverse
-from coalition_exit.multiverse.fits.engine import Engine
-from coalition_exit.multiverse.null.curves import null_curves
+from coalition_exit.multiverse.choices.space import load_multiverse
 from coalition_exit.multiverse.reading.describe import describe
 from coalition_exit.multiverse.reading.design import design_of, write_design
 from coalition_exit.multiverse.reading.joint import joint_test, write_joint_test
-from coalition_exit.multiverse.runs.run import MultiverseRun, Progress, run_multiverse
+from coalition_exit.multiverse.reading.measures import scale_of
+from coalition_exit.multiverse.reading.needs import check_data
+from coalition_exit.multiverse.runs.null import run_null
+from coalition_exit.multiverse.runs.pool import Progress
+from coalition_exit.multiverse.runs.run import MultiverseRun, run_multiverse
 from coalition_exit.report.output import check_folder
 from coalition_exit.report.speccurve_report import write_multiverse_report
 from coalition_exit.runner import Sources
@@ -73,13 +75,25 @@ def describe_choices(spec: Spec) -> str:
     return describe(load_multiverse(spec.path))
 
 
+def check_choices(spec: Spec, data: str) -> str:
+    """Refuse choices that are wrong or that the data cannot serve at all; say which the data cannot serve.
+
+    Raises
+    ------
+    InputError
+        One line with file, line and key path.
+    """
+    multiverse = load_multiverse(spec.path)
+    return check_data(multiverse, Sources(data).for_spec(multiverse.spec))
+
+
 def explore(
     spec: Spec,
     data: str,
     out: Path,
     options: Options,
     progress: Callable[[Progress], None] | None = None,
-    null_progress: Callable[[int, int], None] | None = None,
+    null_progress: Callable[[Progress], None] | None = None,
 ) -> Explored:
     """Run every spec, the joint test if it is asked for, and write tables, figures and a page.
 
@@ -91,34 +105,21 @@ def explore(
     """
     folder = multiverse_folder(spec, out)
     check_folder(folder)
-    run = run_multiverse(
-        spec.path, folder, data, jobs=options.jobs, resume=options.resume, scheduler=options.scheduler or None,
-        progress=progress,
-    )  # fmt: skip
     multiverse = load_multiverse(spec.path)
-    write_design(design_of(multiverse), folder)
+    jobs, resume, scheduler = options.jobs, options.resume, options.scheduler or None
+    run = run_multiverse(
+        spec.path, folder, data, jobs=jobs, resume=resume, scheduler=scheduler, progress=progress
+    )  # fmt: skip
+    design = design_of(multiverse)
+    write_design(design, folder)
+    report = write_multiverse_report(folder, folder, note=run.source, pending=options.null)
     if options.null:
-        engine = Engine(multiverse, Sources(data).for_spec(multiverse.spec))
-        curves = null_curves(engine, options.null, seed=options.seed, jobs=options.jobs, progress=null_progress)
-        write_joint_test(joint_test(curves, dict(multiverse.choices.focus)), folder)
-    warning = _mixed_scales(multiverse)
-    report = write_multiverse_report(folder, folder, note=f"{run.source}. {warning}" if warning else run.source)
-    return Explored(run, f"{report.summary.text}\n\n{warning}." if warning else report.summary.text, report.page)
-
-
-def _mixed_scales(multiverse: Multiverse) -> str:
-    """Say which decisions measure a focus term otherwise: its coefficients are then on different scales."""
-    focus = set(multiverse.choices.focus)
-    mixing = [
-        decision.label
-        for decision in multiverse.space.decisions
-        if decision.kind in ("options", "sweep")
-        and any(focus & {*(o.patch.coding or {}), *(o.patch.replace or {})} for o in decision.options)
-    ]
-    if not mixing:
-        return ""
-    return (
-        f"Options of {', '.join(mixing)} measure a term otherwise, and its coefficient is then on another scale: "
-        "between such options compare signs, significance and differences in survival, not sizes, and read medians and "
-        "the shares of variance with that in mind"
-    )
+        # The page is whole before the test, which takes longest.
+        curves = run_null(
+            spec.path, folder, data, options.null, seed=options.seed, jobs=jobs, resume=resume, scheduler=scheduler,
+            progress=null_progress,
+        )  # fmt: skip
+        scale = scale_of(report.summary.specs, design, curves.numbers)
+        write_joint_test(joint_test(curves, design.focus, scale), folder)
+        report = write_multiverse_report(folder, folder, note=run.source, before=report)
+    return Explored(run, report.text, report.page)

@@ -9,14 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from coalition_exit.multiverse.reading.curves import direction
 from coalition_exit.multiverse.reading.design import DecisionView, Design
 from coalition_exit.multiverse.reading.joint import JointTest
-from coalition_exit.multiverse.reading.summary import (
-    Summary,
-    direction,
-    minus_log10,
-    specification_curve,
-)
+from coalition_exit.multiverse.reading.summary import Summary, minus_log10, specification_curve
 
 Floats = NDArray[np.float64]
 # Specs drawn one by one; beyond it they are pooled into columns, and points into cells.

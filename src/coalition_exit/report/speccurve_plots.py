@@ -432,9 +432,10 @@ def _p(value: float) -> str:
     return f"{value:.3f}".removeprefix("0") if value < 1 else "1"
 
 
-def estimate_axis(label: str, estimators: Sequence[str]) -> str:
-    """Say what the estimates of a term are."""
+def estimate_axis(label: str, estimators: Sequence[str], per_sd: bool = False) -> str:
+    """Say what the estimates of a term are; ``per_sd`` where they are those of one standard deviation."""
     kinds = set(estimators)
-    if kinds <= {"cox", "cloglog"}:
-        return f"{label}: log hazard ratio"
-    return f"{label}: log odds ratio" if kinds == {"logit"} else f"{label}: coefficient"
+    what = "log hazard ratio" if kinds <= {"cox", "cloglog"} else "log odds ratio" if kinds == {"logit"} else (
+        "coefficient"
+    )  # fmt: skip
+    return f"{label}: {what}{' per standard deviation' if per_sd else ''}"

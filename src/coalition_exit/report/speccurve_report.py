@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,16 @@ from coalition_exit.report.speccurve_tables import (
     failures_grid,
     joint_grid,
     joint_text,
+    measures_grid,
     terms_grid,
     vibration_grid,
+    within_grid,
 )
 from coalition_exit.report.tables import render_html
 
-_FRAMES = ("terms", "failures", "options", "decomposition", "whole", "pairs", "changes", "vibration")
+_FRAMES = (
+    "terms", "failures", "options", "decomposition", "whole", "pairs", "changes", "vibration", "measures", "within",
+)  # fmt: skip
 # Columns that hold words, whatever they look like: an option may be called 30, or none.
 _TEXT = (
     "term",
@@ -40,6 +44,7 @@ _TEXT = (
     "what",
     "status",
     "reason",
+    "measure",
     "statistic",
     "method",
 )
@@ -77,17 +82,24 @@ class Report:
         Stems of the figures.
     page
         Path of the page.
+    pictures
+        The figures of the page by key.
+    text
+        What is found, in words.
     """
 
     summary: Summary
     grids: tuple[Grid, ...]
     figures: tuple[str, ...]
     page: Path
+    pictures: Mapping[str, Picture]
+    text: str
 
 
 def write_multiverse_report(
-    folder: str | Path, out: str | Path, joint: JointTest | None = None, note: str = ""
-) -> Report:
+    folder: str | Path, out: str | Path, joint: JointTest | None = None, note: str = "", *, pending: int = 0,
+    before: Report | None = None,
+) -> Report:  # fmt: skip
     """Write the report of a finished run.
 
     Parameters
@@ -100,46 +112,61 @@ def write_multiverse_report(
         A joint test, in place of the one in ``folder``.
     note
         What the data are, for notes.
+    pending
+        Draws of a joint test that is still to be made: the page says so, and shows none.
+    before
+        Report of the same run without the joint test: figures that do not depend on it are not drawn again.
 
     Raises
     ------
     DataError
         When a file of the run is missing, or the folder cannot be written to.
     """
-    summary = summarize_multiverse(folder)
-    joint = read_joint_test(folder) if joint is None else joint
-    writer = _Writer(Path(out), note)
+    summary = summarize_multiverse(folder) if before is None else before.summary
+    if joint is None and not pending:
+        joint = read_joint_test(folder)
+    writer = _Writer(Path(out), note, {} if before is None else before.pictures)
     for name in _FRAMES:
         writer.csv(f"multiverse/{name}", getattr(summary, name))
     if joint is not None:
         write_joint_test(joint, writer.out / "multiverse")
     labels = dict(summary.design.labels)
     failures = failures_grid(summary)
-    first = [terms_grid(summary), *([failures] if failures else [])]
+    found = (terms_grid(summary), measures_grid(summary), failures)
+    first = [grid for grid in found if grid is not None]
     if joint is not None:
         first.append(joint_grid(summary, joint))
     sections = [Section("The curves", tuple(first), (_null(writer, joint, labels),) if joint is not None else ())]
     drives = (_decomposition(writer, summary, labels),)
-    sections.append(Section("Which decision drives the estimate", (decomposition_grid(summary),), drives))
+    shares = tuple(grid for grid in (decomposition_grid(summary), within_grid(summary)) if grid is not None)
+    sections.append(Section("Which decision drives the estimate", shares, drives))
     for term, label in labels.items():
         sections.append(Section(label, (), _term_figures(writer, summary, joint, term, label)))
     sections.append(Section("Options one by one", (changes_grid(summary), vibration_grid(summary)), ()))
     grids = tuple(grid for section in sections for grid in section.grids)
     for grid in grids:
         writer.grid(grid)
-    tested = joint_text(summary, joint) if joint is not None else []
-    lead = [*summary.text.split("\n\n"), *tested, *([f"Data: {note}."] if note else []), _WHERE]
+    tested = joint_text(summary, joint) if joint is not None else [_PENDING.format(pending)] if pending else []
+    said = [*summary.text.split("\n\n"), *tested]
+    lead = [*said, *([f"Data: {note}."] if note else []), _WHERE]
     page = render_html("multiverse.html", title=summary.design.title, lead=lead, sections=sections)
     writer.text("multiverse.html", page)
-    return Report(summary, grids, tuple(writer.figures), writer.out / "multiverse.html")
+    return Report(
+        summary, grids, tuple(writer.pictures), writer.out / "multiverse.html", writer.pictures, "\n\n".join(said)
+    )
 
 
+_PENDING = (
+    "The joint test against {:,} curves under the null is not done yet: it is being made, or was interrupted. The same "
+    "command with --resume goes on with it."
+)
 _WHERE = "Full precision is in specs.parquet and, for tables and figures, in CSV files beside them."
 
 
 class _Writer:
-    def __init__(self, out: Path, note: str) -> None:
-        self.out, self.note, self.figures = out, f"Data: {note}." if note else "", list[str]()
+    def __init__(self, out: Path, note: str, before: Mapping[str, Picture]) -> None:
+        self.out, self.note, self.before = out, f"Data: {note}." if note else "", before
+        self.pictures: dict[str, Picture] = {}
         try:
             for name in ("multiverse", "tables", "figures"):
                 (out / name).mkdir(parents=True, exist_ok=True)
@@ -163,12 +190,19 @@ class _Writer:
         for suffix in ("md", "tex", "html", "csv"):
             self.text(f"tables/{grid.key}.{suffix}", render(grid, suffix))
 
-    def figure(self, key: str, alt: str, draw: Callable[..., Any], *arguments: Any) -> Picture:
-        """Draw, save as PNG, PDF and SVG, and return the picture for the page."""
-        save(draw(*arguments), self.out / "figures" / key)
-        self.figures.append(key)
-        content = (self.out / "figures" / f"{key}.svg").read_bytes()
-        return Picture(key, alt, f"data:image/svg+xml;base64,{base64.b64encode(content).decode('ascii')}")
+    def figure(self, key: str, alt: str, draw: Callable[..., Any], *arguments: Any, changes: bool = False) -> Picture:
+        """Draw, save as PNG, PDF and SVG, and return the picture for the page.
+
+        ``changes`` says that the joint test is in it: what an earlier report drew will not do.
+        """
+        if changes or key not in self.before:
+            save(draw(*arguments), self.out / "figures" / key)
+            content = (self.out / "figures" / f"{key}.svg").read_bytes()
+            address = f"data:image/svg+xml;base64,{base64.b64encode(content).decode('ascii')}"
+            self.pictures[key] = Picture(key, alt, address)
+        else:
+            self.pictures[key] = self.before[key]
+        return self.pictures[key]
 
     def noted(self, *sentences: str) -> str:
         return " ".join(s for s in (*sentences, self.note) if s)
@@ -195,14 +229,15 @@ def _null(writer: _Writer, joint: JointTest | None, labels: dict[str, str]) -> P
         f"({joint.by}), recentred. Line: the curve found."
     )
     return writer.figure("multiverse_null", f"{title}; the numbers are in the table above",
-                         plots.draw_null, data, labels, title, note)  # fmt: skip
+                         plots.draw_null, data, labels, title, note, changes=True)  # fmt: skip
 
 
 def _term_figures(
     writer: _Writer, summary: Summary, joint: JointTest | None, term: str, label: str
 ) -> tuple[Picture, ...]:  # fmt: skip
     own = summary.specs[(summary.specs["term"] == term) & summary.specs["estimate"].notna()]
-    axis = plots.estimate_axis(label, [str(name) for name in own["estimator"].unique()])
+    kinds = [str(name) for name in own["estimator"].unique()]
+    axis = plots.estimate_axis(label, kinds, term in summary.design.measured_by)
     return (
         _curve(writer, summary, joint, term, label, axis),
         _changes(writer, summary, term, label, axis),
@@ -231,7 +266,8 @@ def _curve(
     note = writer.noted("Estimates with 95% intervals.", pooled)
     title = f"Specification curve: {label}"
     return writer.figure(f"curve_{term}", f"{title}, with a dashboard of the choices; the numbers are in its CSV files",
-                         plots.draw_curve, columns, dashboard, marks, band, title, note, axis)  # fmt: skip
+                         plots.draw_curve, columns, dashboard, marks, band, title, note, axis,
+                         changes=band is not None)  # fmt: skip
 
 
 def _changes(writer: _Writer, summary: Summary, term: str, label: str, axis: str) -> Picture:

@@ -49,8 +49,59 @@ def terms_grid(summary: Summary) -> Grid:
         "Shares are of the specs with an estimate. Significant: p < .05, two-sided, each spec by its own standard "
         "error, with the expected sign; where either sign is expected, that of the median.",
         "Reference spec: estimate and, in parentheses, its standard error.",
+        *_scale_note(summary),
     )
     return Grid("multiverse_terms", f"Specification curves: {summary.design.title}", heads, tuple(rows), notes)
+
+
+def _scale_note(summary: Summary) -> tuple[str, ...]:
+    labels = [summary.design.labels[term] for term in summary.design.measured_by]
+    if not labels:
+        return ()
+    return (
+        f"{' and '.join(labels)}: options measure it in different ways, so estimates are per standard deviation of the "
+        "variable over the time at risk in the spec's sample.",
+    )
+
+
+def measures_grid(summary: Summary) -> Grid | None:
+    """Return the table of curves measure by measure; None where all specs measure alike."""
+    if summary.measures.empty:
+        return None
+    shown = pd.concat([own.iloc[:_MOST_ROWS] for _, own in summary.measures.groupby("term", sort=False)])
+    rows = tuple(
+        (summary.design.labels[r.term], r.measure, _number(int(r.specs)), _number(r.median),
+         "" if math.isnan(r.p25) else f"{r.p25:.3g} to {r.p75:.3g}", _number(r.variable_sd), _number(r.median_per_sd),
+         _share(r.share_sign), _share(r.share_significant))
+        for r in shown.itertuples()
+    )  # fmt: skip
+    heads = ("Term", "Measured by", "Specs", "Median", "Middle half", "Standard deviation", "Median per deviation",
+             "Expected sign", "Significant")  # fmt: skip
+    notes = (
+        "Median and middle half: coefficients as they are, comparable within a row. Standard deviation: of the "
+        "variable over the time at risk, median over specs.",
+        *(("All measures are in measures.csv.",) if len(shown) < len(summary.measures) else ()),
+    )
+    return Grid("multiverse_measures", "The curves measure by measure", heads, rows, notes)
+
+
+def within_grid(summary: Summary) -> Grid | None:
+    """Return the table of what drives the coefficients when the measure is held; None where all measure alike."""
+    if summary.within.empty or summary.within["share"].isna().all():
+        return None
+    ordered = summary.within.sort_values(["term", "share"], ascending=[True, False], kind="stable")
+    rows = tuple(
+        (summary.design.labels[term], r.label, _share(r.share), f"{_share(r.lowest)} to {_share(r.highest)}")
+        for term in summary.design.measured_by
+        for r in ordered[ordered["term"] == term].itertuples()
+        if not math.isnan(r.share)
+    )  # fmt: skip
+    heads = ("Term", "Decision", "Share", "Lowest and highest of a measure")
+    notes = (
+        "Shapley's shares of the variance of the coefficients as they are, among specs that measure the term alike; "
+        "the mean over measures, each counting as its specs.",
+    )
+    return Grid("multiverse_within", "Which decision drives the estimate within a measure", heads, rows, notes)
 
 
 def failures_grid(summary: Summary) -> Grid | None:
@@ -130,7 +181,10 @@ def vibration_grid(summary: Summary) -> Grid:
     )  # fmt: skip
     heads = ("Term", "Ratio, 1st percentile", "Median", "99th percentile", "99th over 1st", "-log10(p), 99th less 1st",
              "Sides of 1 differ")  # fmt: skip
-    notes = ("Ratio: exp(estimate), per unit of the term. After Patel, Burford and Ioannidis (2015).",)
+    notes = (
+        "Ratio: exp(estimate), per unit of the term. After Patel, Burford and Ioannidis (2015).",
+        *_scale_note(summary),
+    )
     return Grid("multiverse_vibration", "Vibration of effects", heads, rows, notes)
 
 

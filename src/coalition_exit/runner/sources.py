@@ -346,7 +346,11 @@ class Sources:
         asked = spec.data if self.asked == "auto" else self.asked
         if asked == "auto":
             # Coding rules need facts that the author's file does not have.
-            recoded = any(model.choices for model in spec.models) if isinstance(spec, Spec) else bool(spec.choices)
+            recoded = (
+                spec.options_recode or any(model.choices for model in spec.models)
+                if isinstance(spec, Spec)
+                else bool(spec.choices)
+            )
             asked = "archive" if archive_path().is_file() and not recoded else "record"
         if asked == "archive":
             return self._archive()

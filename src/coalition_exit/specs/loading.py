@@ -79,6 +79,7 @@ class Spec:
     path: str
     sha256: str
     has_choices: bool = False
+    options_recode: bool = False
     objection: Objection | None = None
     compensation: Compensation | None = None
     uncertainty: Uncertainty | None = None
@@ -159,11 +160,24 @@ def load_spec(source: str | Path | bytes, name: str = "specification") -> Spec:
         path=file.name,
         sha256=file.sha256,
         has_choices=parsed.choices is not None,
+        options_recode=_options_recode(parsed.choices),
         objection=parsed.objection,
         compensation=parsed.compensation,
         uncertainty=parsed.uncertainty,
         influence=parsed.influence,
         section=parsed.section or "",
+    )
+
+
+def _options_recode(choices: Mapping[str, Any] | None) -> bool:
+    """Tell whether options of a multiverse code anything otherwise; its block is checked elsewhere."""
+    decisions = (choices or {}).get("decisions")
+    entries = list(decisions.values()) if isinstance(decisions, dict) else []
+    entries = [entry for entry in entries if isinstance(entry, dict)]
+    options = [option for entry in entries if isinstance(entry.get("options"), dict)
+               for option in entry["options"].values()]  # fmt: skip
+    return any("sweep" in entry for entry in entries) or any(
+        isinstance(option, dict) and "coding" in option for option in options
     )
 
 

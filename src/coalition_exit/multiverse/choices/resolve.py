@@ -6,7 +6,7 @@ followed by slot. Patches commute, except that covariates stand in the order in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from types import MappingProxyType
@@ -98,6 +98,12 @@ class Setting:
     base: str
 
     @property
+    def identity(self) -> str:
+        """The token without the names that outcome and strata bear."""
+        by = self.errors.correction if self.errors.type == "cluster" else ""
+        return repr((self.base, self.estimator, self.ties, repr(self.discrete), self.errors.type, by))
+
+    @property
     def names(self) -> list[str]:
         """Columns of the outcome, the strata, the clusters and the conditions."""
         tested = [name for e in (*self.sample, *self.censor) for name in e.names]
@@ -134,6 +140,8 @@ class Resolver:
         self._patch = lru_cache(1 << 16)(lambda k, n: self._decisions[k].options[n].patch)
         self._covariates = lru_cache(1 << 16)(self._make_covariates)
         self._setting = lru_cache(1 << 12)(self._make_setting)
+        gap = multiverse.choices.survival
+        self._compared = {*gap.start, *gap.stop} if gap is not None else set()
         self._codings: dict[str, Coding] = {}
         self._rules: dict[str, Rule] = {}
 
@@ -160,6 +168,22 @@ class Resolver:
             estimator=setting.estimator, ties=setting.ties, discrete=setting.discrete, errors=setting.errors,
             place=self.multiverse.file.place(("choices",)),
         )  # fmt: skip
+
+    def identity(self, found: Resolved) -> Hashable:
+        """Return what makes a spec the model it is: specs of equal identity are the same fit on any data."""
+        setting = found.setting
+        if setting is None or found.problem:
+            return found.problem
+        named = {*self.multiverse.choices.focus, *self._compared}
+        slots = tuple(slot if slot in named else "" for slot in found.slots)
+        return setting.identity, slots, found.tokens
+
+    def recodes(self, found: Resolved) -> bool:
+        """Tell whether a spec codes anything otherwise than the data come, which takes the facts of the record."""
+        setting = found.setting
+        if setting is None:
+            return False
+        return bool(setting.coding.choices.keys() & {SUBJECTS, *setting.names, *found.variables})
 
     def show(self, digits: Sequence[int]) -> str:
         """Return a spec in a few lines, as ``validate`` shows it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -55,6 +55,9 @@ class Design:
         Term -> "positive", "negative" or "either".
     labels
         Term -> its name in tables and figures.
+    measured_by
+        Term -> decisions whose options measure it in different ways, so that coefficients are on different scales;
+        terms that all specs measure alike are not there.
     """
 
     table: str
@@ -62,6 +65,7 @@ class Design:
     decisions: tuple[DecisionView, ...]
     focus: Mapping[str, str]
     labels: Mapping[str, str]
+    measured_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def decision(self, name: str) -> DecisionView:
         """Return a decision by name."""
@@ -93,14 +97,35 @@ def design_of(multiverse: Multiverse) -> Design:
         decisions.append(DecisionView(d.name, d.label, d.kind, options, d.options[d.reference].name))
     spec, focus = multiverse.spec, dict(multiverse.choices.focus)
     labels = {term: spec.label_of(term) for term in focus}
-    return Design(spec.table, spec.title, tuple(decisions), MappingProxyType(focus), MappingProxyType(labels))
+    return Design(
+        spec.table, spec.title, tuple(decisions), MappingProxyType(focus), MappingProxyType(labels),
+        MappingProxyType(_measured_by(multiverse)),
+    )  # fmt: skip
+
+
+def _measured_by(multiverse: Multiverse) -> dict[str, tuple[str, ...]]:
+    """Find the decisions that put another variable in a focus term's place, or code one of these otherwise."""
+    listed = [d for d in multiverse.space.decisions if d.kind in ("options", "sweep") and len(d.options) > 1]
+    found = {}
+    for term in multiverse.choices.focus:
+        patches = {d.name: [option.patch for option in d.options] for d in listed}
+        variables = {term} | {
+            p.replace[term] for own in patches.values() for p in own if p.replace and term in p.replace
+        }
+        names = tuple(
+            name for name, own in patches.items()
+            if any(term in (p.replace or {}) or variables & set(p.coding or {}) for p in own)
+        )  # fmt: skip
+        if names:
+            found[term] = names
+    return found
 
 
 def write_design(design: Design, folder: str | Path) -> Path:
     """Write the design beside the specs' table, as ``design.json``."""
     content = {
         "table": design.table, "title": design.title, "decisions": [asdict(d) for d in design.decisions],
-        "focus": dict(design.focus), "labels": dict(design.labels),
+        "focus": dict(design.focus), "labels": dict(design.labels), "measured_by": dict(design.measured_by),
     }  # fmt: skip
     path = Path(folder) / DESIGN
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")
@@ -123,8 +148,9 @@ def read_design(folder: str | Path) -> Design:
             for d in content["decisions"]
         )
         focus, labels = MappingProxyType(content["focus"]), MappingProxyType(content["labels"])
-        return Design(content["table"], content["title"], decisions, focus, labels)
+        measured = {term: tuple(names) for term, names in content["measured_by"].items()}
+        return Design(content["table"], content["title"], decisions, focus, labels, MappingProxyType(measured))
     except OSError:
         raise DataError(str(path), "the design of a multiverse", "no file", "Run the specification again") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise DataError(str(path), "the design of a multiverse", "something else") from None

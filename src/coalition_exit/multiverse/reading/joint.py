@@ -64,7 +64,7 @@ class JointTest:
     seed: int
 
 
-def joint_test(curves: NullCurves, expected: Mapping[str, str]) -> JointTest:
+def joint_test(curves: NullCurves, expected: Mapping[str, str], scale: Mapping[str, Floats] | None = None) -> JointTest:
     """Test the curve of each focus term.
 
     The statistics are Simonsohn, Simmons and Nelson's median estimate, share of specs significant at 5% in the expected
@@ -78,6 +78,9 @@ def joint_test(curves: NullCurves, expected: Mapping[str, str]) -> JointTest:
         Of `null_curves`.
     expected
         Focus term -> "positive", "negative" or "either".
+    scale
+        Focus term -> by what its estimates are multiplied, spec by spec, (N,): `measures.scale_of`. Terms that are not
+        there stay as they are.
 
     Raises
     ------
@@ -99,9 +102,10 @@ def joint_test(curves: NullCurves, expected: Mapping[str, str]) -> JointTest:
         if not len(tested):
             raise FitError("not_tested", f"no spec with {term} was refitted")
         b, error = curves.estimate[tested, f], curves.error[tested, f]
-        observed = _directions(b, b / error)
+        unit = np.ones(len(tested)) if scale is None or term not in scale else scale[term][tested]
+        observed = _directions(b * unit, b / error)
         null = [
-            _directions(curves.shift[r, tested, f].astype(float), curves.statistic[r, tested, f].astype(float))
+            _directions(curves.shift[r, tested, f].astype(float) * unit, curves.statistic[r, tested, f].astype(float))
             for r in range(curves.n_replicates)
         ]
         null = [own for own in null if own]
@@ -109,7 +113,7 @@ def joint_test(curves: NullCurves, expected: Mapping[str, str]) -> JointTest:
         own_tests.insert(0, "term", term)
         tests.append(own_tests)
         replicates.append(_replicates(term, observed, null, SIGNS[sign], len(tested)))
-        bands.append(_band(term, curves, tested, f))
+        bands.append(_band(term, curves, tested, f, unit))
     untested = pd.DataFrame(list(curves.untested.items()), columns=["reason", "specs"])
     return JointTest(
         pd.concat(tests, ignore_index=True), pd.concat(replicates, ignore_index=True),
@@ -182,12 +186,12 @@ def _replicates(
     return pd.DataFrame(rows, columns=["term", "replicate", *STATISTICS, "share_estimated"])
 
 
-def _band(term: str, curves: NullCurves, tested: NDArray[np.int64], f: int) -> pd.DataFrame:
+def _band(term: str, curves: NullCurves, tested: NDArray[np.int64], f: int, unit: Floats) -> pd.DataFrame:
     """Return quantiles of the sorted curves, at ranks from 0 to 1."""
     ranks = np.linspace(0, 1, min(_RANKS, max(len(tested), 2)))
     kept = np.full((curves.n_replicates, len(ranks)), np.nan)
     for r in range(curves.n_replicates):
-        own = curves.shift[r, tested, f].astype(float)
+        own = curves.shift[r, tested, f].astype(float) * unit
         own = own[np.isfinite(own)]
         if len(own):
             kept[r] = np.quantile(own, ranks)
@@ -202,20 +206,21 @@ FILES = ("tests", "replicates", "band", "refits", "untested")
 
 
 def write_joint_test(test: JointTest, folder: str | Path) -> list[Path]:
-    """Write the frames as ``joint_NAME.csv`` and what was drawn as ``joint.json``."""
+    """Write the frames as ``joint_NAME.csv`` and, last, as ``joint.json`` what was drawn and of which run it is."""
     out = Path(folder)
+    (out / "joint.json").unlink(missing_ok=True)
     paths = []
     for name in FILES:
         paths.append(out / f"joint_{name}.csv")
         getattr(test, name).to_csv(paths[-1], index=False, lineterminator="\n")
-    content = {"by": test.by, "n_cluster": test.n_cluster, "seed": test.seed}
+    content = {"by": test.by, "n_cluster": test.n_cluster, "seed": test.seed, "plan": _plan(out)}
     paths.append(out / "joint.json")
     paths[-1].write_text(json.dumps(content) + "\n", encoding="utf-8", newline="\n")
     return paths
 
 
 def read_joint_test(folder: str | Path) -> JointTest | None:
-    """Read what `write_joint_test` wrote; None where there is nothing.
+    """Read what `write_joint_test` wrote; None where there is nothing, or only the test of another run.
 
     Raises
     ------
@@ -227,6 +232,8 @@ def read_joint_test(folder: str | Path) -> JointTest | None:
         return None
     try:
         content = json.loads((out / "joint.json").read_text("utf-8"))
+        if content.get("plan") != _plan(out):
+            return None
         tests, replicates, band, refits, untested = (
             pd.read_csv(out / f"joint_{name}.csv", float_precision="round_trip") for name in FILES
         )
@@ -235,3 +242,9 @@ def read_joint_test(folder: str | Path) -> JointTest | None:
         )
     except (OSError, ValueError, KeyError) as error:
         raise DataError(str(out), "the files of a joint test", str(error), "Run the test again") from None
+
+
+def _plan(folder: Path) -> str | None:
+    """Return the fingerprint of the run in a folder."""
+    path = folder / "multiverse.json"
+    return json.loads(path.read_text("utf-8"))["plan"] if path.is_file() else None

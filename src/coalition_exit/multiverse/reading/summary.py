@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from coalition_exit.errors import DataError
+from coalition_exit.multiverse.reading.curves import LEVEL, curve_numbers, direction
 from coalition_exit.multiverse.reading.decomposition import decompose, option_changes
 from coalition_exit.multiverse.reading.design import PREFIX, Design, read_design
+from coalition_exit.multiverse.reading.measures import SPREAD, measures_of, on_scale, within_measures
 
 TABLE = "specs.parquet"
-LEVEL = 0.05
 _NUMBERS = ("estimate", "std_error", "statistic", "p_value", "conf_low", "conf_high")
 _COLUMNS = ("spec", "term", "variable", "estimator", "ties", "status", "reason", "n_event", *_NUMBERS)
 OK, ABSENT = "ok", "absent"
@@ -27,9 +28,12 @@ class Summary:
     ----------
     design : Design
     specs : DataFrame
-        The specs' table: one row a spec and focus term.
+        The specs' table: one row a spec and focus term. Terms that options measure otherwise are per standard deviation
+        of the variable here, and in all frames but ``measures`` and ``within``.
     terms : DataFrame
-        One row a focus term: counts, median, quartiles, extremes, shares, the reference spec and its place.
+        One row a focus term: counts, median, quartiles, extremes, shares, the reference spec and its place; fits, how
+        many of the specs with an estimate are different, and median_of_fits, share_sign_of_fits,
+        share_significant_of_fits with each counted once.
     failures : DataFrame
         term, status, reason, specs: specs without an estimate, by reason.
     options : DataFrame
@@ -41,6 +45,8 @@ class Summary:
         `decomposition.option_changes`, of all terms.
     vibration : DataFrame
         `vibration_of_effects`, of all terms.
+    measures, within : DataFrame
+        `measures.measures_of` and `measures.within_measures`: the coefficients as they are, measure by measure.
     """
 
     design: Design
@@ -53,6 +59,8 @@ class Summary:
     pairs: pd.DataFrame
     changes: pd.DataFrame
     vibration: pd.DataFrame
+    measures: pd.DataFrame
+    within: pd.DataFrame
 
     @property
     def text(self) -> str:
@@ -79,7 +87,12 @@ def read_specs(folder: str | Path) -> pd.DataFrame:
     if missing:
         raise DataError(str(path), f"a column {missing[0]}", "none")
     decisions = [name for name in names if name.startswith(PREFIX)]
-    table = file.read(columns=[*_COLUMNS[:1], *decisions, *_COLUMNS[1:]])
+    more = [name for name in (SPREAD, "key") if name in names]
+    table = file.read(columns=[*_COLUMNS[:1], *decisions, *_COLUMNS[1:], *more])
+    if "key" in more:
+        # Hashes as numbers: equal ones are the same fit.
+        fits = table["key"].combine_chunks().dictionary_encode().indices
+        table = table.drop_columns("key").append_column("fit", fits)
     frame = table.to_pandas(strings_to_categorical=True)
     for name in (*decisions, "term"):
         frame[name] = frame[name].astype("category")
@@ -112,6 +125,7 @@ def summarize_multiverse(folder: str | Path, design: Design | None = None) -> Su
 def summarize(specs: pd.DataFrame, design: Design) -> Summary:
     """Summarize a table of specs."""
     terms = list(design.focus)
+    as_they_are, specs = specs, on_scale(specs, design)
     parts = [decompose(specs, design, term) for term in terms]
     return Summary(
         design, specs,
@@ -123,14 +137,8 @@ def summarize(specs: pd.DataFrame, design: Design) -> Summary:
         pd.concat([p.pairs for p in parts], ignore_index=True),
         pd.concat([option_changes(specs, design, term) for term in terms], ignore_index=True),
         pd.DataFrame([vibration_of_effects(specs, term) for term in terms]),
+        measures_of(as_they_are, design), within_measures(as_they_are, design),
     )  # fmt: skip
-
-
-def direction(expected: str, estimates: np.ndarray) -> int:
-    """Return the expected direction: 1 or -1; that of the median where either sign is expected."""
-    if expected != "either":
-        return 1 if expected == "positive" else -1
-    return 1 if not len(estimates) or np.median(estimates) >= 0 else -1
 
 
 def specification_curve(specs: pd.DataFrame, design: Design, term: str) -> pd.DataFrame:
@@ -205,7 +213,9 @@ def _term(specs: pd.DataFrame, design: Design, term: str) -> dict[str, object]:
     own = specs[specs["term"] == term]
     status, b = own["status"].astype(str), own["estimate"].to_numpy(dtype=float)
     known = own[np.isfinite(b)]
-    shown = _curve_numbers(own, direction(design.focus[term], known["estimate"].to_numpy()))
+    shown = curve_numbers(own, direction(design.focus[term], known["estimate"].to_numpy()))
+    different = own if "fit" not in own else own.drop_duplicates("fit")
+    once = curve_numbers(different, direction(design.focus[term], known["estimate"].to_numpy()))
     reference = own[is_reference(own, design)]
     ref = reference.iloc[0] if len(reference) else None
     numbers = {
@@ -217,25 +227,10 @@ def _term(specs: pd.DataFrame, design: Design, term: str) -> dict[str, object]:
     return {
         "term": term, "label": design.labels[term], "expected": design.focus[term], "specs": len(own),
         "failed": int((~status.isin([OK, ABSENT])).sum()), "absent": int((status == ABSENT).sum()), **shown,
+        "fits": once["estimated"],
+        **{f"{name}_of_fits": once[name] for name in ("median", "share_sign", "share_significant")},
         "reference_spec": pd.NA if ref is None else int(ref["spec"]), **numbers, "reference_share_below": below,
     }  # fmt: skip
-
-
-def _curve_numbers(own: pd.DataFrame, side: int) -> dict[str, object]:
-    """Return the numbers of a curve: how many, where, which share as expected; ``side`` is the expected direction."""
-    known = own[own["estimate"].notna()]
-    b, p = known["estimate"].to_numpy(dtype=float), known["p_value"].to_numpy(dtype=float)
-    points = np.quantile(b, [0, 0.25, 0.5, 0.75, 1]) if len(b) else np.full(5, np.nan)
-    small = p < LEVEL
-    return {
-        "estimated": len(b), "median": points[2], "p25": points[1], "p75": points[3], "minimum": points[0],
-        "maximum": points[4], "share_sign": _mean(side * b > 0), "share_significant": _mean((side * b > 0) & small),
-        "share_significant_opposite": _mean((side * b < 0) & small),
-    }  # fmt: skip
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if len(values) else np.nan
 
 
 def _failures(specs: pd.DataFrame) -> pd.DataFrame:
@@ -258,7 +253,7 @@ def _options(specs: pd.DataFrame, design: Design, term: str) -> pd.DataFrame:
             part = own.iloc[order[ends[k] : ends[k + 1]]]
             rows.append({
                 "term": term, "decision": decision.name, "label": decision.label, "option": option,
-                "reference": option == decision.reference, "specs": len(part), **_curve_numbers(part, side),
+                "reference": option == decision.reference, "specs": len(part), **curve_numbers(part, side),
             })  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -273,10 +268,17 @@ def describe_term(summary: Summary, term: str) -> str:
         return f"{head}."
     sentences = [
         f"{head}, {row['failed']:,} failed and {row['absent']:,} do not have the term.",
-        f"The median is {row['median']:.3g}, half of the estimates lie between {row['p25']:.3g} and {row['p75']:.3g}.",
+        f"The median{_per_sd(summary, term)} is {row['median']:.3g}, half of the estimates lie between "
+        f"{row['p25']:.3g} and {row['p75']:.3g}.",
         f"{_percent(row['share_sign'])} have the expected sign, {_percent(row['share_significant'])} are significant "
         f"at 5% with it, {_percent(row['share_significant_opposite'])} with the other sign.",
     ]
+    if row["fits"] < row["estimated"]:
+        sentences.append(
+            f"These specs are {row['fits']:,} different fits; with each counted once the median is "
+            f"{row['median_of_fits']:.3g}, {_percent(row['share_sign_of_fits'])} have the expected sign, "
+            f"{_percent(row['share_significant_of_fits'])} are significant with it."
+        )
     if np.isfinite(row["reference_estimate"]):
         place = _percent(row["reference_share_below"])
         sentences.append(f"The reference spec's estimate is {row['reference_estimate']:.3g}; {place} are below it.")
@@ -286,6 +288,15 @@ def describe_term(summary: Summary, term: str) -> str:
         named = " and ".join(f"{r.label} ({_percent(r.shapley)})" for r in top.itertuples())
         sentences.append(f"Most of the variance of the estimates is due to {named}.")
     return " ".join(sentences)
+
+
+def _per_sd(summary: Summary, term: str) -> str:
+    """Say on which scale a term is that options measure in different ways."""
+    names = summary.design.measured_by.get(term)
+    if not names:
+        return ""
+    labels = " and ".join(summary.design.decision(name).label for name in names)
+    return f" per standard deviation of the variable, which options of {labels} measure in different ways,"
 
 
 def _percent(share: float) -> str:
