@@ -204,7 +204,7 @@ def null_histograms(test: JointTest, term: str) -> pd.DataFrame:
         found = float(own.loc[side, "observed"])
         share = statistic.startswith("share")
         # A few curves far out would squeeze the rest: they stand in the outermost bars.
-        ends = (0.0, 1.0) if share else np.quantile(values, [0.01, 0.99])
+        ends = (0.0, 1.0) if share else _ends(values)
         span = (float(min(ends[0], found)), float(max(ends[1], found)))
         counts, edges = np.histogram(np.clip(values, *span), bins=30, range=span if span[0] < span[1] else None)
         parts.append(pd.DataFrame({
@@ -213,6 +213,13 @@ def null_histograms(test: JointTest, term: str) -> pd.DataFrame:
             "two_sided": own["p_value"].get("two-sided", np.nan), "replicates": len(values),
         }))  # fmt: skip
     return pd.concat(parts, ignore_index=True)
+
+
+def _ends(values: Floats) -> tuple[float, float]:
+    """Return where a histogram begins and ends: five times the middle half, or less where no value lies."""
+    low, high = np.quantile(values, [0.25, 0.75])
+    room = 2 * (high - low)
+    return max(float(values.min()), low - room), min(float(values.max()), high + room)
 
 
 def expected_side(summary: Summary, term: str) -> int:

@@ -322,7 +322,8 @@ def draw_vibration(data: pd.DataFrame, row: Any, title: str, note: str, axis: st
     axes.set_ylabel("−log10(p)")
     axes.spines["left"].set_visible(True)
     if len(reference):
-        axes.legend(loc="upper right", bbox_to_anchor=(1, 0), frameon=False, fontsize=7, borderaxespad=2.6,
+        # Above the panel: within it points may lie anywhere.
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1.03), frameon=False, fontsize=7, borderaxespad=0,
                     handletextpad=0.2)  # fmt: skip
     return figure
 

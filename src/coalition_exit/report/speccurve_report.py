@@ -226,7 +226,7 @@ def _null(writer: _Writer, joint: JointTest | None, labels: dict[str, str]) -> P
     title = "The curves found against curves under the null"
     note = writer.noted(
         f"Grey: {int(data['replicates'].max())} curves under the null, from draws of {joint.n_cluster} clusters "
-        f"({joint.by}), recentred. Line: the curve found."
+        f"({joint.by}), recentred. Line: the curve found. Curves far out stand in the outermost bars."
     )
     return writer.figure("multiverse_null", f"{title}; the numbers are in the table above",
                          plots.draw_null, data, labels, title, note, changes=True)  # fmt: skip

@@ -169,7 +169,7 @@ def load_spec(source: str | Path | bytes, name: str = "specification") -> Spec:
     )
 
 
-def _options_recode(choices: Mapping[str, Any] | None) -> bool:
+def _options_recode(choices: Mapping[str, object] | None) -> bool:
     """Tell whether options of a multiverse code anything otherwise; its block is checked elsewhere."""
     decisions = (choices or {}).get("decisions")
     entries = list(decisions.values()) if isinstance(decisions, dict) else []
