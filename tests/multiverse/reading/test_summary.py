@@ -143,8 +143,11 @@ def test_from_a_run_on_disk(tmp_path: Path) -> None:
     assert read_design(tmp_path) == design_of(made)
     found = summarize_multiverse(tmp_path)
     frame = pd.read_parquet(tmp_path / "specs.parquet")
-    assert found.terms["median"].iloc[0] == np.median(frame["estimate"])
-    assert found.terms["reference_estimate"].iloc[0] == frame.loc[frame["spec"] == 0, "estimate"].iloc[0]
+    # One option measures x otherwise.
+    assert found.terms["median"].iloc[0] == pytest.approx(np.median(frame["estimate_per_sd"]), rel=1e-12)
+    reference = frame.loc[frame["spec"] == 0, "estimate_per_sd"].iloc[0]
+    assert found.terms["reference_estimate"].iloc[0] == pytest.approx(reference, rel=1e-12)
+    assert found.terms["fits"].iloc[0] == frame["key"].nunique()
     assert found.decomposition["shapley"].sum() == pytest.approx(1)
 
 

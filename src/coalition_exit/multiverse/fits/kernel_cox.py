@@ -25,7 +25,7 @@ _LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 _SUMS = {"reassoc", "contract", "nsz"}
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def vector_exp(x: Any, out: Any, powers: Any, n: int) -> None:
     """Write exp(x) for x <= 0, to 3e-15 relative; below -700 it is exp(-700). ``powers``: 2^0, 2^-1, ..."""
     for i in range(n):
@@ -49,14 +49,10 @@ def vector_exp(x: Any, out: Any, powers: Any, n: int) -> None:
         out[i] = (p * r + 1.0) * powers[-number]
 
 
-@njit(cache=True, fastmath=_SUMS)
-def moments(x: Any, cols: Any, lo: int, n: int, beta: Any, work: Any, powers: Any, s1: Any, s2: Any) -> Any:
-    """Fill a = exp(x b - top), s1 = sum a x, s2 = sum a x x' (lower half); return sum a and top.
-
-    ``work``, shape (4, n or more), holds x b - top, a, and room.
-    """
+@njit(cache=True, nogil=True, fastmath=_SUMS)
+def predictor(x: Any, cols: Any, lo: int, n: int, beta: Any, eta: Any, a: Any, powers: Any) -> float:
+    """Fill eta = x b - top and a = exp(eta) of a risk set, top being the largest x b; return top."""
     p = len(cols)
-    eta, a = work[0], work[1]
     for i in range(n):
         eta[i] = 0.0
     for j in range(0, p - 1, 2):
@@ -73,14 +69,19 @@ def moments(x: Any, cols: Any, lo: int, n: int, beta: Any, work: Any, powers: An
     for i in range(n):
         eta[i] -= top
     vector_exp(eta, a, powers, n)
-    s0 = 0.0
-    for i in range(n):
-        s0 += a[i]
-    # Two rows of s2 and two columns at a time: each value is loaded once for two products.
+    return top
+
+
+@njit(cache=True, nogil=True, fastmath=_SUMS)
+def gram(x: Any, cols: Any, lo: int, n: int, a: Any, w0: Any, w1: Any, s1: Any, s2: Any) -> None:
+    """Fill s1 = sum a x and s2 = sum a x x' (lower half); ``w0`` and ``w1`` are room for n numbers each.
+
+    Two rows of s2 and two columns at a time: each value is loaded once for two products.
+    """
+    p = len(cols)
     for j in range(0, p, 2):
         two = j + 1 < p
         c0, c1 = x[cols[j], lo : lo + n], x[cols[j + 1 if two else j], lo : lo + n]
-        w0, w1 = work[2], work[3]
         t0, t1, d0, d1, d2 = 0.0, 0.0, 0.0, 0.0, 0.0
         for i in range(n):
             v0, v1 = a[i] * c0[i], a[i] * c1[i]
@@ -104,6 +105,20 @@ def moments(x: Any, cols: Any, lo: int, n: int, beta: Any, work: Any, powers: An
             s2[j, m], s2[j, m + 1] = q0, q1
             if two:
                 s2[j + 1, m], s2[j + 1, m + 1] = q2, q3
+
+
+@njit(cache=True, fastmath=_SUMS)
+def moments(x: Any, cols: Any, lo: int, n: int, beta: Any, work: Any, powers: Any, s1: Any, s2: Any) -> Any:
+    """Fill a = exp(x b - top), s1 = sum a x, s2 = sum a x x' (lower half); return sum a and top.
+
+    ``work``, shape (4, n or more), holds x b - top, a, and room.
+    """
+    a = work[1]
+    top = predictor(x, cols, lo, n, beta, work[0], a, powers)
+    s0 = 0.0
+    for i in range(n):
+        s0 += a[i]
+    gram(x, cols, lo, n, a, work[2], work[3], s1, s2)
     return s0, top
 
 

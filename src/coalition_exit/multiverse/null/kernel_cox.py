@@ -5,6 +5,9 @@ models of a block; each model then starts at its estimate. The formulas are thos
 weights. This module needs numba; `plain` is the same in NumPy.
 """
 
+# Loops that are compiled as one; splitting them would only hide what is at hand.
+# ruff: noqa: PLR0912
+
 from __future__ import annotations
 
 from typing import Any
@@ -12,7 +15,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from coalition_exit.multiverse.fits.kernel_cox import vector_exp
+from coalition_exit.multiverse.fits.kernel_cox import gram, predictor
 
 _SUMS = {"reassoc", "contract", "nsz"}
 # Status of a refit, as `curves.STATUSES` names them.
@@ -26,46 +29,25 @@ _STILL = 1e-3
 
 
 @njit(cache=True, nogil=True, fastmath=_SUMS)
-def predictor(x: Any, cols: Any, lo: int, n: int, beta: Any, work: Any, powers: Any) -> float:
-    """Fill eta = x b - top and a = exp(eta) of a risk set; return top."""
-    eta, a = work[0], work[1]
-    for i in range(n):
-        eta[i] = 0.0
-    for j in range(len(cols)):
-        b, column = beta[j], x[cols[j], lo : lo + n]
-        for i in range(n):
-            eta[i] += b * column[i]
-    top = eta[0]
-    for i in range(n):
-        top = max(top, eta[i])
-    for i in range(n):
-        eta[i] -= top
-    vector_exp(eta, a, powers, n)
-    return top
+def sums(x: Any, cols: Any, lo: int, n: int, a: Any, w: Any, room: Any, s1: Any, s2: Any, second: bool) -> float:
+    """Fill s1 = sum w a x and, if asked for, s2 = sum w a x x' (lower half); return sum w a.
 
-
-@njit(cache=True, nogil=True, fastmath=_SUMS)
-def sums(x: Any, cols: Any, lo: int, n: int, a: Any, w: Any, product: Any, s1: Any, s2: Any, second: bool) -> float:
-    """Fill s1 = sum w a x and, if asked for, s2 = sum w a x x' (lower half); return sum w a."""
-    weighted, part = product[0], product[1]
+    ``room`` has shape (3, n or more).
+    """
+    weighted = room[0]
     s0 = 0.0
     for i in range(n):
         weighted[i] = a[i] * w[lo + i]
         s0 += weighted[i]
+    if second:
+        gram(x, cols, lo, n, weighted, room[1], room[2], s1, s2)
+        return s0
     for j in range(len(cols)):
         column = x[cols[j], lo : lo + n]
         total = 0.0
         for i in range(n):
-            part[i] = weighted[i] * column[i]
-            total += part[i]
+            total += weighted[i] * column[i]
         s1[j] = total
-        if second:
-            for m in range(j + 1):
-                other = x[cols[m], lo : lo + n]
-                total = 0.0
-                for i in range(n):
-                    total += part[i] * other[i]
-                s2[j, m] = total
     return s0
 
 
@@ -82,7 +64,7 @@ def likelihood(
     info[:] = 0.0
     for k in range(len(deaths)):
         lo, n, d = off[k], off[k + 1] - off[k], deaths[k]
-        predictor(x, cols, lo, n, beta, work, powers)
+        predictor(x, cols, lo, n, beta, work[0], work[1], powers)
         s0 = sums(x, cols, lo, n, work[1], w, work[2:], s1, s2, True)
         weight = 0.0
         for i in range(d):
@@ -191,17 +173,21 @@ def climb(
 
 @njit(cache=True, nogil=True)
 def spread(
-    x: Any, cols: Any, off: Any, deaths: Any, w: Any, efron: bool, beta: Any, own: Any, direction: Any, work: Any,
+    x: Any, cols: Any, off: Any, deaths: Any, w: Any, efron: bool, beta: Any, own: Any, directions: Any, work: Any,
     powers: Any, room: Any, influence: Any,
 ) -> None:  # fmt: skip
-    """Fill each cluster's influence on a coefficient: its score residuals (of one copy) times ``direction``."""
-    p = len(cols)
+    """Fill each cluster's influence on F coefficients, (F, G): its score residuals (of one copy) times ``directions``.
+
+    ``directions`` has shape (F, p).
+    """
+    p, n_focus = len(cols), len(directions)
     s1, t1, mean, s2, t2 = room[0, 0], room[1, 0], room[2, 0], room[3], room[4]
-    z = work[4]
+    along = np.empty((4, n_focus))
+    z = work[5]
     influence[:] = 0.0
     for k in range(len(deaths)):
         lo, n, d = off[k], off[k + 1] - off[k], deaths[k]
-        predictor(x, cols, lo, n, beta, work, powers)
+        predictor(x, cols, lo, n, beta, work[0], work[1], powers)
         a = work[1]
         s0 = sums(x, cols, lo, n, a, w, work[2:], s1, s2, False)
         weight = 0.0
@@ -211,30 +197,35 @@ def spread(
         if efron and d > 1:
             steps, weight = d, weight / d
             t0 = sums(x, cols, lo, d, a, w, work[2:], t1, t2, False)
-        hazard, taken, average, hm, hmf = 0.0, 0.0, 0.0, 0.0, 0.0
+        hazard, taken = 0.0, 0.0
+        along[:] = 0.0
         for step in range(steps):
             f = step / d
             den = s0 - f * t0
             c = weight / den
             hazard += c
             taken += c * f
-            along = 0.0
             for j in range(p):
                 mean[j] = (s1[j] - f * t1[j]) / den if f > 0 else s1[j] / den
-                along += mean[j] * direction[j]
-            average += along / steps
-            hm += c * along
-            hmf += c * f * along
-        for i in range(n):
-            z[i] = 0.0
-        for j in range(p):
-            column, v = x[cols[j], lo : lo + n], direction[j]
+            for q in range(n_focus):
+                value = 0.0
+                for j in range(p):
+                    value += mean[j] * directions[q, j]
+                along[0, q] += value / steps
+                along[1, q] += c * value
+                along[2, q] += c * f * value
+        for q in range(n_focus):
+            average, hm, hmf = along[0, q], along[1, q], along[2, q]
             for i in range(n):
-                z[i] += v * column[i]
-        for i in range(n):
-            influence[own[lo + i]] += a[i] * (hm - z[i] * hazard)
-        for i in range(d):
-            influence[own[lo + i]] += z[i] - average + a[i] * (z[i] * taken - hmf)
+                z[i] = 0.0
+            for j in range(p):
+                column, v = x[cols[j], lo : lo + n], directions[q, j]
+                for i in range(n):
+                    z[i] += v * column[i]
+            for i in range(n):
+                influence[q, own[lo + i]] += a[i] * (hm - z[i] * hazard)
+            for i in range(d):
+                influence[q, own[lo + i]] += z[i] - average + a[i] * (z[i] * taken - hmf)
 
 
 @njit(cache=True, nogil=True)
@@ -273,10 +264,10 @@ def refit(
     widest = 0
     for k in range(n_times):
         widest = max(widest, off[k + 1] - off[k])
-    work, powers = np.empty((5, widest)), np.empty(1100)
+    work, powers = np.empty((6, widest)), np.empty(1100)
     for i in range(1100):
         powers[i] = 2.0 ** (-i)
-    influence, weight_of, weight = np.empty(len(home)), np.empty(len(home)), np.empty(n_rows)
+    influence, weight_of, weight = np.empty((focus.shape[1], len(home))), np.empty(len(home)), np.empty(n_rows)
     kept, off_r, deaths_r = np.empty(n_rows, np.int64), np.empty(n_times + 1, np.int64), np.empty(n_times, np.int64)
     packed = np.empty((len(x), n_rows))
     for r in range(first, last):
@@ -333,30 +324,37 @@ def _one(
 ) -> None:  # fmt: skip
     p = len(cols)
     info, lower, alive = np.empty((p, p)), np.zeros((p, p)), np.ones(p, np.bool_)
-    room, still, unit, v = np.empty((5, p, p)), np.zeros(len(focus), np.bool_), np.zeros(p), np.empty(p)
+    room, still, unit = np.empty((5, p, p)), np.zeros(len(focus), np.bool_), np.zeros(p)
+    directions = np.zeros((len(focus), p))
     arrived = climb(
         x, cols, off, deaths, w, efron, beta, reference, focus, scale, steps, work, powers, room, info, lower, alive,
         still,
     )  # fmt: skip
+    some = False
     for f in range(len(focus)):
         at = focus[f]
         if at < 0:
             continue
         if not alive[at]:
             status[f] = _NOT_IDENTIFIED
-            continue
-        if not (arrived or still[f]) or not np.isfinite(beta[at]):
+        elif not (arrived or still[f]) or not np.isfinite(beta[at]):
             status[f] = _NO_MAXIMUM
+        else:
+            unit[at] = 1.0
+            backsolve(lower, alive, unit, directions[f])
+            unit[at] = 0.0
+            status[f], some = _OK, True
+    if kind > 0 and some:
+        spread(x, cols, off, deaths, w, efron, beta, own, directions, work, powers, room, influence)
+    for f in range(len(focus)):
+        at = focus[f]
+        if at < 0 or status[f] != _OK:
             continue
-        unit[at] = 1.0
-        backsolve(lower, alive, unit, v)
-        unit[at] = 0.0
-        variance = v[at]
+        variance = directions[f, at]
         if kind > 0:
-            spread(x, cols, off, deaths, w, efron, beta, own, v, work, powers, room, influence)
             variance = 0.0
-            for g in range(len(influence)):
-                variance += weight_of[g] * influence[g] ** 2
+            for g in range(influence.shape[1]):
+                variance += weight_of[g] * influence[f, g] ** 2
             if kind == 1:
                 variance *= total / (total - 1.0) if total > 1.0 else np.nan
         if not (variance > 0.0 and variance < np.inf):
