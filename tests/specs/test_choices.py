@@ -22,6 +22,12 @@ BROKEN = [
     ("from: 30, to: 90", "from: 90, to: 30", "sweep > to: expected a number from 90 on, got 30"),
     ("step: 30}", "step: 30, parameter: windo}", "ctrend60 > windo: .*Did you mean 'window'"),
     ("from: 30, to: 90", "from: 0, to: 90", "expected a number from 1 to 1000, got 0"),
+    ("from: 30, to: 90", "from: a, to: 90", "sweep > from: expected a number, got 'a'"),
+    ("step: 30}", "step: -5}", "sweep > step: expected greater than 0, got -5"),
+    ("variable: [ctrend60, otrend60]", "variable: [ctrend60, otrend61]", "sweep > variable: expected a variable that "
+     "some spec has, got 'otrend61'. Did you mean 'otrend60'"),
+    ("{failure: volunt}", "{coding: {withdrw: voluntary_only}}", "voluntary > coding > withdrw: expected a variable that "
+     "some spec has, got 'withdrw'. Did you mean 'withdraw'"),
     ("step: 30}", "stepp: 30}", "sweep > stepp: expected one of variable, parameter, from, to, step"),
     ("step: 30}", "step: 0}", "sweep > step: expected greater than 0, got 0"),
     ("step: 30}", "step: 0.001}", "sweep > step: expected at most 10000 values, got 60001"),

@@ -114,6 +114,8 @@ def _expected(kind: str, kinds: set[str], detail: Any) -> str:
     context = detail.get("ctx", {})
     if kinds == {"string_type", "dict_type"}:
         return _RULE_CHOICE
+    if kinds == {"int_type", "float_type"}:
+        return "a number"
     if len(kinds) > 1:
         return _SCALAR
     if kind == "string_pattern_mismatch":

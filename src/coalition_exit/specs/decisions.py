@@ -63,6 +63,7 @@ class DecisionReader:
                 raise SpecError(self._place("decisions"), "decisions of different names", f"{shown(name)} twice")
         decisions = [self._with_reference(d) for d in decisions]
         self._check_names(names)
+        self._check_coded(decisions)
         for term in self.choices.focus:
             self._check_slot(term, ("focus", term), decisions)
         for key, values in self._scenarios():
@@ -190,6 +191,40 @@ class DecisionReader:
         if other != decision:
             got = f"{what} is set by the decision {shown(other)} too"
             raise SpecError(self._place(*path), "what no other decision sets", got)
+
+    def _check_coded(self, decisions: Sequence[Decision]) -> None:
+        """Refuse a choice of coding for a variable that no spec has: it would change nothing, in silence."""
+        used = self._used(decisions)
+        for name, entry in self.choices.decisions.items():
+            coded: list[tuple[Path_, str]] = [
+                (("decisions", name, "options", key, "coding", variable), variable)
+                for key, patch in (entry.options or {}).items() if patch is not None
+                for variable in patch.coding or {}
+            ]  # fmt: skip
+            if entry.sweep is not None:
+                swept = [entry.sweep.variable] if isinstance(entry.sweep.variable, str) else entry.sweep.variable
+                coded += [(("decisions", name, "sweep", "variable"), variable) for variable in swept]
+            for path, variable in coded:
+                if variable not in used:
+                    got, hint = shown(variable), nearest(variable, sorted(used))
+                    raise SpecError(self._place(*path), "a variable that some spec has", got, hint)
+
+    def _used(self, decisions: Sequence[Decision]) -> set[str]:
+        """Return every variable of the reference model and of the options, and the subjects."""
+        ref = self.reference
+        used = {"subjects", ref.failure, ref.outcome, ref.errors.by, *ref.covariates, *ref.strata}
+        used |= {name for e in (*ref.sample, *ref.censor) for name in e.names}
+        for decision in decisions:
+            if isinstance(decision.options, Subsets):
+                used |= {*decision.options.controls, *decision.options.always}
+                continue
+            for patch in (option.patch for option in decision.options):
+                used |= {patch.failure or "", patch.outcome or "", *(patch.covariates or ()), *(patch.strata or ())}
+                used |= {*(patch.add or ()), *(patch.replace or {}).values()}
+                used |= {patch.errors.by} if patch.errors is not None else set()
+                tests = [*(patch.sample or ()), *(patch.censor or ())]
+                used |= {name for text in tests for name in Expression(text).names}
+        return used - {""}
 
     def _check_slot(self, term: str, path: Path_, decisions: Sequence[Decision]) -> None:
         slots = list(self.base)
