@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from coalition_exit.cli import main
 from coalition_exit.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_MODEL_FAILED
+from coalition_exit.multiverse.runs.store import Store
 
 TEXT = """
 table: small
@@ -51,7 +53,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_validate_counts_the_specs(here: Path, capsys: Capture) -> None:
     assert call("validate", "small.yaml") == EXIT_DONE
     out = capsys.readouterr().out
-    assert "8 specs from 3 decisions" in out
+    assert "8 specs from 3 decisions\ndifferent fits: all of them" in out
     assert "reference spec: exit=article" in out
 
 
@@ -60,6 +62,7 @@ def test_run_resume_and_test_as_a_whole(here: Path, capsys: Capture) -> None:
     assert call("run", "small.yaml", "--out", "out", "--null", "20", "--seed", "3") == EXIT_DONE
     out = capsys.readouterr().out
     assert "War Worsening (expected: positive): 8 of 8 specs have an estimate" in out
+    assert "War Worsening, the whole curve against 20 curves under the null (one-sided): median p = " in out
     folder = here / "out" / "multiverse" / "small"
     assert (folder / "multiverse.html").is_file()
     table = pq.read_table(folder / "specs.parquet")
@@ -75,6 +78,53 @@ def test_run_resume_and_test_as_a_whole(here: Path, capsys: Capture) -> None:
     assert len(own) == 1
     estimates = (here / "out" / "estimates.csv").read_text("utf-8")
     assert f"{own['estimate'].iloc[0]:.9f}"[:10] in estimates
+
+
+@pytest.mark.usefixtures("loaded_once", "no_figures")
+def test_an_interrupted_joint_test_leaves_the_page_and_goes_on(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    test = ("--out", "out", "--null", "250")
+    page = here / "out" / "multiverse" / "small" / "multiverse.html"
+    write = Store.write
+    written: list[Path] = []
+
+    def stop(self, number: int, content: bytes) -> None:  # type: ignore[no-untyped-def]
+        if self.kept.name == "null_parts" and number == 2:
+            raise KeyboardInterrupt
+        write(self, number, content)
+        written.append(self.path(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "write", stop)
+        assert call("run", "small.yaml", *test) not in (EXIT_DONE, EXIT_MODEL_FAILED)
+    assert [path.stem for path in written] == ["00000000", "00000000", "00000001"]
+    text = page.read_text("utf-8")
+    assert "The joint test against 250 curves under the null is not done yet" in text
+    assert "Specification curves: A small multiverse" in text
+    assert "Joint tests of the curves" not in text
+    before = [path.stat().st_mtime_ns for path in written]
+    assert call("run", "small.yaml", *test, "--resume") == EXIT_DONE
+    assert [path.stat().st_mtime_ns for path in written] == before
+    text = page.read_text("utf-8")
+    assert "not done yet" not in text
+    assert "Joint tests of the curves" in text
+    # A changed specification has another curve: the test of the old one is not shown beside it.
+    (here / "small.yaml").write_text(TEXT.replace("to: 60", "to: 90"), "utf-8")
+    assert call("run", "small.yaml", "--out", "out") == EXIT_DONE
+    assert "Joint tests of the curves" not in page.read_text("utf-8")
+    capsys.readouterr()
+
+
+def test_data_that_can_serve_no_spec_are_refused_before_anything_is_run(here: Path, capsys: Capture) -> None:
+    with gzip.open(Path(__file__).parent / "reference" / "archive_simulated.dta.gz") as packed:
+        (here / "file.dta").write_bytes(packed.read())
+    assert call("run", "small.yaml", "--data", "file.dta", "--out", "out") == EXIT_BAD_INPUT
+    err = capsys.readouterr().err
+    assert "expected a spec without coding rules" in err
+    assert "rules in all 8: exit (voluntary); trend (all options). Run it with --data record" in err
+    assert err.count("\n") == 1
+    assert not (here / "out").exists()
 
 
 @pytest.mark.usefixtures("loaded_once", "no_figures")
