@@ -115,6 +115,27 @@ def whole_run(count: int, folder: Path, jobs: int) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def null_run(folder: Path, jobs: int, draws: int) -> dict:
+    """The joint test of a curve of 10,240 specs, after its fits: workers, parts on disk, the curves joined."""
+    text = specification().replace("to: 120", "to: 75")
+    path = folder / "null.yaml"
+    path.write_text("\n".join(line for line in text.splitlines() if "correction: none" not in line), encoding="utf-8")
+    code = (
+        "import json, os, sys, time\n"
+        "from coalition_exit.multiverse.runs.null import run_null\n"
+        "if __name__ == '__main__':\n"
+        "    begin = time.perf_counter()\n"
+        f"    curves = run_null({str(path)!r}, {str(folder / 'null')!r}, 'record', {draws}, jobs={jobs})\n"
+        "    used = os.times()\n"
+        "    cpu = used.user + used.system + used.children_user + used.children_system\n"
+        "    print(json.dumps({'seconds': time.perf_counter() - begin, 'cpu': cpu, 'specs': len(curves.numbers)}))\n"
+    )
+    script = folder / "null.py"
+    script.write_text(code, encoding="utf-8")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def r_loop(count: int, folder: Path) -> dict:
     """R's coxph with cluster-robust errors, and cox.zph, on the full panel in a loop over windows and controls."""
     from coalition_exit.panel.build import build_panel
@@ -178,6 +199,13 @@ def main(count: int) -> None:
             print(f"| R coxph in a loop, clustered errors | {r['n'] / r['fits']:.2f} | {r['n'] / r['fits_cpu']:.2f} |")
             wall, cpu = r["fits"] + r["tests"], r["fits_cpu"] + r["tests_cpu"]
             print(f"| R coxph and cox.zph in a loop | {r['n'] / wall:.2f} | {r['n'] / cpu:.2f} |")
+        null = null_run(folder, 2, 500)
+        refits = null["specs"] * 500
+        print(
+            f"| joint test: {null['specs']:,} specs in 500 draws, 2 workers, refits a second | "
+            f"{refits / null['seconds']:,.0f} | {refits / null['cpu']:,.0f} |",
+            flush=True,
+        )
         few, many = (child("full", n, folder) for n in (2_000, 10 * count))
         print(
             f"\nDisk: {each:.0f} bytes a spec with two focus terms. Memory of a worker: {few['peak']:.0f} MB after "

@@ -146,6 +146,14 @@ def test_only_what_changed_is_refitted_anew(finished: Path, tmp_path: Path, monk
     assert sum(counts) == 16 * DRAWS
 
 
+def test_units_of_which_nothing_is_allowed_are_empty(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    path.write_text(path.read_text("utf-8") + "  forbid_if: ['measure == \"noisy\"']\n", "utf-8")
+    curves = run_null(path, tmp_path / "out", replicates=DRAWS, seed=3)
+    assert curves.numbers.tolist() == [0, 1, 2, 3]
+    assert np.isfinite(curves.shift).all()
+
+
 @pytest.mark.slow
 def test_a_test_that_was_killed_goes_on(finished: Path, tmp_path: Path) -> None:
     script = tmp_path / "script.py"

@@ -314,7 +314,7 @@ def _fit_many(
     gap_of = engine.choices.survival
     known = gap_of is not None and gap_of.time <= group.follow_up
     until = int(np.searchsorted(group.times, gap_of.time, side="right")) if known and gap_of else 0
-    spread = float(group.deaths @ g[1] ** 2)
+    spread = float((group.deaths * g[1] ** 2).sum())
     result = backend.cox_models(
         group.x, group.size, group.offsets, group.deaths, group.clusters, group.n_clusters, g, spread, group.means,
         cols, count, efron, factor, levels, until,

@@ -117,7 +117,8 @@ def spread_of(values: Floats, time: Floats | None) -> float:
     Cutting an episode in two changes nothing.
     """
     share = np.full(len(values), 1 / len(values)) if time is None else time / time.sum()
-    return float(np.sqrt(share @ (values - share @ values) ** 2))
+    # No scalar products: their last digits depend on the number of threads.
+    return float(np.sqrt((share * (values - (share * values).sum()) ** 2).sum()))
 
 
 class RiskGroup:
@@ -305,7 +306,7 @@ class RiskGroup:
             g = np.stack([1 - survival[:-1]] * 2)
         if not np.isfinite(g).all() or (np.ptp(g, axis=1) <= 1e-12 * np.abs(g).max(axis=1)).any():
             return None
-        return np.asarray(g - ((g @ self.deaths) / self.deaths.sum())[:, None])
+        return np.asarray(g - ((g * self.deaths).sum(axis=1) / self.deaths.sum())[:, None])
 
     def frame(self, names: Sequence[str], values: Sequence[Floats]) -> tuple[pd.DataFrame, bool]:
         """Return the complete rows for the estimator itself, and whether it has subjects.

@@ -165,6 +165,8 @@ def join_parts(
              (("shift", np.float32), ("statistic", np.float32), ("status", np.int8))}  # fmt: skip
     untested: dict[str, int] = {}
     for first, table in parts:
+        if not len(table):
+            continue
         lists = table["specs"].combine_chunks()
         sizes = np.diff(lists.offsets.to_numpy())
         rows = np.repeat(np.arange(len(sizes)), sizes)

@@ -179,7 +179,7 @@ def _own_information(x: Floats, off: Integers, deaths: Integers) -> Floats:
     n = np.diff(off)
     mean = np.add.reduceat(x, off[:-1], axis=1) / n
     square = np.add.reduceat(x**2, off[:-1], axis=1) / n
-    return np.asarray((square - mean**2) @ deaths)
+    return np.asarray(((square - mean**2) * deaths).sum(axis=1))
 
 
 def single_model(context: Context, task: Task, drawn: Drawn) -> Model:
