@@ -137,6 +137,7 @@ def decomposition_grid(summary: Summary) -> Grid:
         else "Some combinations are excluded or have no estimate: decisions depend on each other, and the sums of "
         "the first order and of the total are not bounded by 100%.",
         f"Shapley's shares from {summary.whole['method'].iloc[0]}.",
+        *_scale_note(summary),
     )
     heads = ("Term", "Decision", "Options", "Share", "Alone", "Lost without it", "Adds to others")
     return Grid("multiverse_decomposition", "Which decision drives the estimate", heads, tuple(rows), notes)
@@ -168,6 +169,7 @@ def changes_grid(summary: Summary) -> Grid:
         "Change of the estimate. In the reference spec: that option alone is changed. Mean and spread: over all pairs "
         "of specs that differ in that option alone.",
         *((f"{left_out} options are not shown; all are in changes.csv.",) if left_out else ()),
+        *_scale_note(summary),
     )
     return Grid("multiverse_changes", "What each option changes", heads, tuple(rows), notes)
 

@@ -6,7 +6,7 @@ from coalition_exit.multiverse.choices.resolve import Resolver
 from coalition_exit.multiverse.choices.space import Multiverse
 
 # Above so many specs the different fits are not counted.
-_MOST_COUNTED = 100_000
+_MOST_COUNTED = 200_000
 
 
 def describe(multiverse: Multiverse) -> str:
