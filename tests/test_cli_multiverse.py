@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,7 +12,11 @@ import pytest
 
 from coalition_exit.cli import main
 from coalition_exit.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_MODEL_FAILED
+from coalition_exit.multiverse.choices.space import load_multiverse
+from coalition_exit.multiverse.reading.design import design_of, write_design
+from coalition_exit.multiverse.runs.run import run_multiverse
 from coalition_exit.multiverse.runs.store import Store
+from coalition_exit.report import speccurve_report
 
 TEXT = """
 table: small
@@ -114,6 +119,24 @@ def test_an_interrupted_joint_test_leaves_the_page_and_goes_on(
     assert call("run", "small.yaml", "--out", "out") == EXIT_DONE
     assert "Joint tests of the curves" not in page.read_text("utf-8")
     capsys.readouterr()
+
+
+@pytest.mark.usefixtures("loaded_once")
+def test_the_pages_examples_run(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "multiverse-inference.md").read_text("utf-8")
+    summarized, tested = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    assert "500, seed=1, jobs=2" in tested
+    (here / "specs").mkdir()
+    (here / "specs" / "curve.yaml").write_text(TEXT, "utf-8")
+    run = run_multiverse("specs/curve.yaml", "results/curve", "record")
+    write_design(design_of(load_multiverse("specs/curve.yaml")), run.table.parent)
+    exec(tested.replace("500, seed=1, jobs=2", "9, seed=1"), {})
+    monkeypatch.setattr(
+        speccurve_report, "save", lambda _, stem: stem.with_suffix(".svg").write_text("<svg/>", "utf-8")
+    )
+    exec(summarized, {})
+    page = (here / "results" / "curve" / "report" / "multiverse.html").read_text("utf-8")
+    assert "the whole curve against 9 curves under the null" in page
 
 
 def test_data_that_can_serve_no_spec_are_refused_before_anything_is_run(here: Path, capsys: Capture) -> None:
