@@ -156,6 +156,10 @@ def test_specs_that_fail_are_counted(here: Path, capsys: Capture) -> None:
     (here / "small.yaml").write_text(text, "utf-8")
     assert call("run", "small.yaml", "--out", "out") == EXIT_MODEL_FAILED
     assert "4 of 8 specs have no estimate" in capsys.readouterr().err
+    text = TEXT.replace("covariates: [foverlap", 'sample: ["year < 1000"], covariates: [foverlap')
+    (here / "small.yaml").write_text(text, "utf-8")
+    assert call("run", "small.yaml", "--out", "out", "--null", "5") == EXIT_MODEL_FAILED
+    assert "8 of 8 specs have no estimate" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

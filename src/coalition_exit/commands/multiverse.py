@@ -112,8 +112,9 @@ def explore(
     )  # fmt: skip
     design = design_of(multiverse)
     write_design(design, folder)
-    report = write_multiverse_report(folder, folder, note=run.source, pending=options.null)
-    if options.null:
+    pending = options.null if run.failed < run.specs else 0
+    report = write_multiverse_report(folder, folder, note=run.source, pending=pending)
+    if pending:
         # The page is whole before the test, which takes longest.
         curves = run_null(
             spec.path, folder, data, options.null, seed=options.seed, jobs=jobs, resume=resume, scheduler=scheduler,

@@ -219,6 +219,8 @@ def joint_text(summary: Summary, test: JointTest) -> list[str]:
     sentences = []
     for term, label in summary.design.labels.items():
         own = test.tests[test.tests["term"] == term].set_index(["alternative", "statistic"])
+        if own.empty:
+            continue
         side = "one-sided" if "one-sided" in own.index.get_level_values(0) else "two-sided"
         said = ", ".join(
             f"{words} p = {_p(own.loc[(side, name), 'p_value'])}"

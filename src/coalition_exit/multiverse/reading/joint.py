@@ -65,7 +65,7 @@ class JointTest:
 
 
 def joint_test(curves: NullCurves, expected: Mapping[str, str], scale: Mapping[str, Floats] | None = None) -> JointTest:
-    """Test the curve of each focus term.
+    """Test the curve of each focus term that has refits.
 
     The statistics are Simonsohn, Simmons and Nelson's median estimate, share of specs significant at 5% in the expected
     direction, and mean z (theirs combines p values the same way, after Stouffer), and the share of estimates with the
@@ -100,7 +100,7 @@ def joint_test(curves: NullCurves, expected: Mapping[str, str], scale: Mapping[s
             raise DataError(f"expected sign of {term}", one_of(SIGNS), shown(sign))
         tested = np.flatnonzero((curves.status[:, :, f] != NOT_TESTED).any(axis=0))
         if not len(tested):
-            raise FitError("not_tested", f"no spec with {term} was refitted")
+            continue
         b, error = curves.estimate[tested, f], curves.error[tested, f]
         unit = np.ones(len(tested)) if scale is None or term not in scale else scale[term][tested]
         observed = _directions(b * unit, b / error)
@@ -114,6 +114,8 @@ def joint_test(curves: NullCurves, expected: Mapping[str, str], scale: Mapping[s
         tests.append(own_tests)
         replicates.append(_replicates(term, observed, null, SIGNS[sign], len(tested)))
         bands.append(_band(term, curves, tested, f, unit))
+    if not tests:
+        raise FitError("not_tested", f"no spec with {' or '.join(curves.focus)} was refitted")
     untested = pd.DataFrame(list(curves.untested.items()), columns=["reason", "specs"])
     return JointTest(
         pd.concat(tests, ignore_index=True), pd.concat(replicates, ignore_index=True),
