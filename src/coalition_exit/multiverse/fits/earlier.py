@@ -57,14 +57,17 @@ class Recent:
         import pyarrow as pa
 
         found = np.array([key in self._places for key in keys], dtype=bool)
-        pieces, order = [], []
-        for _, table in self._tables:
-            own = [(u, self._places[key][1]) for u, key in enumerate(keys)
-                   if found[u] and self._places[key][0] is table]  # fmt: skip
-            if own:
-                rows = (np.array([row for _, row in own])[:, None] * n_focus + np.arange(n_focus)).reshape(-1)
-                pieces.append(table.take(pa.array(rows)))
-                order += [u for u, _ in own]
+        by_table: dict[int, tuple[pa.Table, list[int], list[int]]] = {}
+        for u in np.flatnonzero(found).tolist():
+            table, row = self._places[keys[u]]
+            own = by_table.setdefault(id(table), (table, [], []))
+            own[1].append(row)
+            own[2].append(u)
+        pieces, order = [], list[int]()
+        for table, places, asked in by_table.values():
+            rows = (np.array(places)[:, None] * n_focus + np.arange(n_focus)).reshape(-1)
+            pieces.append(table.take(pa.array(rows)))
+            order += asked
         if not pieces:
             return Earlier(found, None)
         rows = (np.argsort(order)[:, None] * n_focus + np.arange(n_focus)).reshape(-1)
