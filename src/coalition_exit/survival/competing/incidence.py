@@ -18,8 +18,9 @@ from coalition_exit.errors import DataError, nearest, one_of
 from coalition_exit.survival.competing.aalen_johansen import aalen_johansen, gray_errors, gray_score, incidence_interval
 from coalition_exit.survival.competing.causes import cause_codes, check_single_exit, in_order, last_rows
 from coalition_exit.survival.data.complete_rows import codes_of, complete_rows, take_column
-from coalition_exit.survival.data.design import Design, build_design, parse_formula
+from coalition_exit.survival.data.design import Design, build_design
 from coalition_exit.survival.data.dropped import dropped_text, missing_by_column
+from coalition_exit.survival.data.formula import parse_formula
 from coalition_exit.survival.data.surv import Floats, Integers, Surv, check_episodes
 from coalition_exit.survival.data.timefix import join_near_times
 from coalition_exit.survival.shown import Shown

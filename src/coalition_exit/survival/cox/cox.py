@@ -19,11 +19,12 @@ from coalition_exit.survival.cox.risksets import RiskSets, prepare_risk_sets
 from coalition_exit.survival.cox.solver import Solution, maximize
 from coalition_exit.survival.cox.splitlikelihood import SplitLikelihood
 from coalition_exit.survival.cox.state import CoxState
-from coalition_exit.survival.cox.timevarying import MOST_VALUES, TimeFunction, all_names, expand_design, split_size
+from coalition_exit.survival.cox.timevarying import MOST_VALUES, all_names, expand_design, split_size
 from coalition_exit.survival.data.design import Design, build_design
 from coalition_exit.survival.data.dropped import missing_by_column
 from coalition_exit.survival.data.surv import Floats, check_episodes
 from coalition_exit.survival.data.timefix import join_near_times, near_event_times, whole_times
+from coalition_exit.survival.data.timeterms import TimeFunction
 from coalition_exit.survival.fit import CoxFit
 from coalition_exit.survival.inference.vcov import CORRECTIONS, cluster_sandwich, cluster_vcov, correction_factor
 from coalition_exit.survival.inference.ways import combine_ways, name_ways, separate_ways

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import scipy.linalg
 
 from coalition_exit.errors import FitError
 from coalition_exit.survival.cox.blockwise import largest
+from coalition_exit.survival.cox.likelihood import Likelihood
 from coalition_exit.survival.cox.monotone import check_monotone
 from coalition_exit.survival.cox.partial import Evaluation, PartialLikelihood
-from coalition_exit.survival.cox.risksets import RiskSets
 from coalition_exit.survival.data.surv import Floats, Integers
 
-__all__ = ["Likelihood", "Solution", "check_information", "check_monotone", "maximize"]
+__all__ = ["Solution", "check_information", "check_monotone", "maximize"]
 
 # Largest share of a column's variation that may be left once the other columns are taken out for
 # it to count as collinear, on the scale of a correlation matrix.
@@ -36,25 +35,6 @@ _ROUNDING_STEPS = 3
 # By this iteration the gain of a step falls quadratically, unless the likelihood is monotone: then by 1 / e.
 _LATE = 8
 _SLOW = 0.2
-
-
-class Likelihood(Protocol):
-    """What the solver needs of a log-likelihood in p coefficients, m rows at risk."""
-
-    x: Floats
-    risk_sets: RiskSets
-    ties: str
-
-    @property
-    def event_weight(self) -> Floats: ...
-
-    @property
-    def weights(self) -> Floats: ...
-
-    @property
-    def total_weight(self) -> float: ...
-
-    def evaluate(self, beta: Floats) -> Evaluation: ...
 
 
 @dataclass(frozen=True, eq=False)

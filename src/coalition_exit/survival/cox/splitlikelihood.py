@@ -19,8 +19,9 @@ from coalition_exit.errors import DataError
 from coalition_exit.survival.cox.blockwise import gram
 from coalition_exit.survival.cox.partial import Evaluation, PartialLikelihood, _steps
 from coalition_exit.survival.cox.risksets import RiskSets
-from coalition_exit.survival.cox.timevarying import TimeTerm, pair_values, time_factor
+from coalition_exit.survival.cox.timevarying import pair_values, time_factor
 from coalition_exit.survival.data.surv import Floats, Integers
+from coalition_exit.survival.data.timeterms import TimeTerm
 
 # Numbers in the covariates of a block of split rows; a handful of copies are alive at once.
 BLOCK_VALUES = 1 << 19

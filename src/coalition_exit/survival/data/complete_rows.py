@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from coalition_exit.errors import DataError, nearest, one_of
-from coalition_exit.survival.data.design import parse_formula
+from coalition_exit.survival.data.formula import parse_formula
 
 
 def take_column(data: pd.DataFrame, value: str | ArrayLike, role: str) -> pd.Series:

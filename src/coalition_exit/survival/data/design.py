@@ -12,13 +12,10 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from coalition_exit.errors import DataError, nearest, one_of
-from coalition_exit.survival.cox.timevarying import TimeFunction, TimeTerm, find_function
+from coalition_exit.survival.data.formula import NAME, Formula, columns_in, parse_formula, unquote
 from coalition_exit.survival.data.surv import Floats, Integers, Surv, refuse_text
+from coalition_exit.survival.data.timeterms import TimeFunction, TimeTerm, find_function
 
-_RESPONSE = re.compile(r"\s*Surv\s*\((?P<inside>[^()]*)\)\s*\Z")
-_TIME = re.compile(r"tt\s*\((?P<inside>.*)\)\s*\Z", re.DOTALL)
-_STRATA = re.compile(r"strata\s*\(([^()]*)\)\s*\Z")
-_NAME = re.compile(r"(?:[^\W\d]\w*|`[^`]+`)\Z")
 # What R's formulas for coxph hold beside covariates, and where it is said here.
 _INSTEAD = {
     "offset": "the offset as an argument, offset='column'",
@@ -35,33 +32,6 @@ _R_SPECIAL = re.compile(rf"(?<![\w.`])({'|'.join(_INSTEAD)})\s*\(")
 _DOT = re.compile(r"(?<![\w.`)])\.(?![\w.`(])")
 # Values per block when a column is copied: a block is still in the cache when it is checked.
 _BLOCK = 65_536
-
-
-@dataclass(frozen=True)
-class Formula:
-    """A parsed model formula.
-
-    Attributes
-    ----------
-    response
-        Names of the columns in ``Surv(...)``: (time, event) or (start, stop, event).
-    terms
-        Right-hand terms apart from strata, as written.
-    strata
-        Columns named in ``strata(...)``.
-    time_terms
-        (x, function) of each ``tt(x, function)``.
-    """
-
-    response: tuple[str, ...]
-    terms: tuple[str, ...]
-    strata: tuple[str, ...]
-    time_terms: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def is_plain(self) -> bool:
-        """True when every term is the name of a column."""
-        return all(_NAME.match(term) for term in self.terms)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,64 +59,6 @@ class Design:
     cluster_labels: NDArray[Any] | None = None
     id_labels: NDArray[Any] | None = None
     index: pd.Index | None = None
-
-
-def parse_formula(text: str) -> Formula:
-    """Parse "Surv(start, stop, event) ~ a + b + strata(c)".
-
-    Raises
-    ------
-    DataError
-        When the formula has no ``~`` or its left side is not ``Surv(...)`` of two or three names.
-    """
-    left, tilde, right = text.partition("~")
-    match = _RESPONSE.match(left)
-    if not tilde or match is None:
-        raise DataError("formula", "'Surv(start, stop, event) ~ a + b' or 'Surv(time, event) ~ a'", repr(text))
-    response = tuple(_unquote(part) for part in match["inside"].split(","))
-    if len(response) not in (2, 3) or not all(response):
-        raise DataError("formula, Surv", "(time, event) or (start, stop, event)", repr(match["inside"]))
-    terms: list[str] = []
-    strata: list[str] = []
-    timed: list[tuple[str, str]] = []
-    for term in _split_terms(right):
-        found = _STRATA.match(term)
-        if found:
-            strata.extend(_unquote(part) for part in found[1].split(","))
-        elif _TIME.match(term):
-            timed.append(_time_term(term))
-        elif term not in ("1", ""):
-            terms.append(term)
-    return Formula(response, tuple(terms), tuple(strata), tuple(timed))
-
-
-def _time_term(term: str) -> tuple[str, str]:
-    """Return x and function of "tt(x, function)"."""
-    match = _TIME.match(term)
-    parts = _split_terms(match["inside"], ",") if match else []
-    if len(parts) != 2 or not all(parts):
-        raise DataError("formula, tt()", "tt(x, function), e.g. tt(x, log)", repr(term))
-    return parts[0], parts[1]
-
-
-def _unquote(name: str) -> str:
-    name = name.strip()
-    return name[1:-1] if len(name) > 1 and name[0] == name[-1] == "`" else name
-
-
-def _split_terms(text: str, at: str = "+") -> list[str]:
-    """Split at the plus signs (or commas) outside parentheses and back-quotes."""
-    terms, depth, quoted, current = [], 0, False, ""
-    for letter in text:
-        if letter == "`":
-            quoted = not quoted
-        depth += (letter == "(") - (letter == ")") if not quoted else 0
-        if letter == at and depth == 0 and not quoted:
-            terms.append(current.strip())
-            current = ""
-        else:
-            current += letter
-    return [*terms, current.strip()]
 
 
 def build_design(
@@ -254,7 +166,7 @@ def _column(data: pd.DataFrame, value: str | ArrayLike, role: str) -> pd.Series:
 def _drop_missing(
     parsed: Formula, data: pd.DataFrame, extra: dict[str, pd.Series]
 ) -> tuple[pd.DataFrame, dict[str, pd.Series], int]:
-    used = [*parsed.response, *parsed.strata, *_columns_in([*parsed.terms, *(x for x, _ in parsed.time_terms)], data)]
+    used = [*parsed.response, *parsed.strata, *columns_in([*parsed.terms, *(x for x, _ in parsed.time_terms)], data)]
     for name in used:
         _column(data, name, "formula")
     keep = data[used].notna().all(axis=1).to_numpy()
@@ -264,18 +176,6 @@ def _drop_missing(
         return data, extra, 0
     kept = {name: series[keep] for name, series in extra.items()}
     return data[keep], kept, int((~keep).sum())
-
-
-def _columns_in(terms: Sequence[str], data: pd.DataFrame) -> list[str]:
-    """Return the data's columns that occur in the terms."""
-    found: list[str] = []
-    for term in terms:
-        if _NAME.match(term):
-            found.append(_unquote(term))
-        else:
-            words = re.findall(r"`([^`]+)`|([^\W\d]\w*)", term)
-            found.extend(w for pair in words for w in pair if w and w in data.columns)
-    return list(dict.fromkeys(found))
 
 
 def _numbers(data: pd.DataFrame, name: str, role: str) -> Floats:
@@ -297,7 +197,7 @@ def _refuse_text(column: pd.Series, place: str) -> None:
 
 def _refuse_text_as_factor(terms: Sequence[str], data: pd.DataFrame) -> None:
     """Refuse columns of numbers stored as text or objects outside C(): each value would become a dummy."""
-    for name in _columns_in([re.sub(r"\bC\s*\([^()]*\)", "", term) for term in terms], data):
+    for name in columns_in([re.sub(r"\bC\s*\([^()]*\)", "", term) for term in terms], data):
         column = data[name]
         if column.dtype.kind in "biufcmM" or isinstance(column.dtype, pd.CategoricalDtype):
             continue
@@ -334,8 +234,8 @@ def _event_column(data: pd.DataFrame, name: str) -> ArrayLike:
 
 
 def _matrix(terms: Sequence[str], data: pd.DataFrame) -> tuple[Floats, tuple[str, ...]]:
-    names = tuple(_unquote(term) for term in terms)
-    if all(_NAME.match(term) for term in terms) and len(set(names)) == len(names):
+    names = tuple(unquote(term) for term in terms)
+    if all(NAME.match(term) for term in terms) and len(set(names)) == len(names):
         columns = [_column(data, name, "formula") for name in names]
         if all(pd.api.types.is_numeric_dtype(c) for c in columns):
             return _side_by_side([_plain(c) for c in columns], names, len(data)), names
@@ -384,7 +284,7 @@ def _formulaic_matrix(terms: Sequence[str], data: pd.DataFrame) -> tuple[Floats,
         if _DOT.search(term):
             raise DataError("formula", "covariates by name ('.' would take in the response)", repr(term))
     _refuse_text_as_factor(terms, data)
-    used = _columns_in(terms, data)
+    used = columns_in(terms, data)
     for name in used:
         _column(data, name, "formula")
         if data[name].isna().any():

@@ -15,8 +15,9 @@ from numpy.typing import ArrayLike
 
 from coalition_exit.errors import DataError, FitError, nearest, one_of
 from coalition_exit.survival.data.complete_rows import codes_of, complete_rows
-from coalition_exit.survival.data.design import Design, build_design, parse_formula
+from coalition_exit.survival.data.design import Design, build_design
 from coalition_exit.survival.data.dropped import missing_by_column
+from coalition_exit.survival.data.formula import parse_formula
 from coalition_exit.survival.data.periods import PersonPeriods, check_period_options, period_length, person_periods
 from coalition_exit.survival.data.surv import Integers, check_episodes
 from coalition_exit.survival.discrete.discrete_fit import DiscreteFit
