@@ -138,7 +138,7 @@ class _Newton:
     ) -> None:
         self.likelihood, self.names, self.scale, self.ridge, self.tolerance = likelihood, names, scale, ridge, tolerance
         self.size = _size(likelihood)
-        self.last_gain = np.inf
+        self.last_gain = self.least_gain = np.inf
         self.stalled = 0
         self.has_maximum = bool(ridge.any())
 
@@ -152,9 +152,10 @@ class _Newton:
         gain = 0.5 * float(score @ step)
         if iteration >= _LATE and gain >= _SLOW * self.last_gain:
             self.check_monotone()
-        rounding = gain <= _ROUNDING_GAIN and gain >= 0.25 * self.last_gain
+        # The least so far: rounding may go in a circle of gains, one of them smaller than the others.
+        rounding = gain <= _ROUNDING_GAIN and gain >= 0.25 * self.least_gain
         self.stalled = self.stalled + 1 if rounding else 0
-        self.last_gain = gain
+        self.last_gain, self.least_gain = gain, min(gain, self.least_gain)
         if gain > self.tolerance * (1.0 + abs(at.loglik)) and self.stalled < _ROUNDING_STEPS:
             return step, False
         if float(np.abs(step) @ self.size) <= _STILL:
