@@ -23,7 +23,7 @@ from coalition_exit.survival.cox.timevarying import MOST_VALUES, all_names, expa
 from coalition_exit.survival.data.design import Design, build_design
 from coalition_exit.survival.data.dropped import missing_by_column
 from coalition_exit.survival.data.surv import Floats, check_episodes
-from coalition_exit.survival.data.timefix import join_near_times, near_event_times, whole_times
+from coalition_exit.survival.data.timefix import join_near_times, near_event_times
 from coalition_exit.survival.data.timeterms import TimeFunction
 from coalition_exit.survival.fit import CoxFit
 from coalition_exit.survival.inference.vcov import CORRECTIONS, cluster_sandwich, cluster_vcov, correction_factor
@@ -161,7 +161,7 @@ class CoxPH:
         elif isinstance(cluster, str):
             beside["cluster"] = cluster
         n_joined, risk_sets = 0, None
-        if self.timefix and not whole_times(design.surv):
+        if self.timefix and not design.surv.is_whole:
             risk_sets = prepare_risk_sets(design.surv, design.strata)
             if near_event_times(design.surv, risk_sets) or _overlap(design):
                 surv, n_joined = join_near_times(design.surv)
