@@ -91,37 +91,58 @@ def sum_moments(
     (K, p, p).
     """
     p, n_groups = x.shape[1], len(pointer) - 1
-    rows = min(max(_BLOCK // max(p, 1) ** 2, 256), _ROWS)
-    risk, work = np.empty(len(x)), np.empty((rows, p))
+    pieces = _pieces_in_blocks(pointer, p)
+    risk, work = np.empty(len(x)), np.empty((max((end - begin for begin, end, _ in pieces), default=0), p))
     zeroth, first, second = np.zeros(n_groups), np.zeros((n_groups, p)), np.zeros((n_groups, p, p))
     at_zero = offset is None and not beta.any()
     if at_zero:
         risk.fill(1.0)
-    ends = pointer.tolist()
-    pieces = (
-        (k, slice(begin, min(begin + rows, ends[k + 1])))
-        for k in range(n_groups)
-        for begin in range(ends[k], ends[k + 1], rows)
-    )
-    for k, part in pieces:
-        own, relative = x[part], risk[part]
+    for begin, end, inside in pieces:
+        own, relative = x[begin:end], risk[begin:end]
         if not at_zero:
-            relative[:] = times(own, beta)
+            np.dot(own, beta, out=relative)
             if offset is not None:
-                relative += offset[part]
+                relative += offset[begin:end]
             if shift:
                 relative -= shift
             np.exp(relative, out=relative)
-        weighted = relative if weights is None else relative * weights[part]
+        weighted = relative if weights is None else relative * weights[begin:end]
         plain = at_zero and weights is None
-        scaled = own if plain else np.multiply(own, weighted[:, None], out=work[: len(own)])
-        zeroth[k] += weighted.sum()
-        first[k] += weighted_sum(weighted, own)
-        second[k] += scaled.T @ own
+        scaled = own if plain else np.multiply(own, weighted[:, None], out=work[: end - begin])
+        for k, part in inside:
+            some, rows = weighted[part], own[part]
+            zeroth[k] += np.add.reduce(some)
+            first[k] += np.dot(some, rows)
+            second[k] += np.dot(scaled[part].T, rows)
     return risk, zeroth, first, second
 
 
-def centered_rows(x: Floats, rows: Integers, weights: Floats | None) -> tuple[Floats, Floats]:
+def _pieces_in_blocks(pointer: Integers, p: int) -> list[tuple[int, int, list[tuple[int, slice]]]]:
+    """Cut rows into blocks for products with a vector, and these into pieces of one group for p x p products.
+
+    Returns begin and end of each block with its pieces: group, and place within the block.
+    """
+    most = max(_BLOCK // max(p, 1) ** 2, 64)
+    rows = most * max(_VECTOR // max(p, 1) // most, 1)
+    m = int(pointer[-1])
+    edges = np.union1d(pointer, np.arange(0, m, most))
+    group = (np.searchsorted(pointer, edges, side="right") - 1).tolist()
+    begins = range(0, m, rows)
+    places = np.searchsorted(edges, [*begins, m]).tolist()
+    at = edges.tolist()
+    return [
+        (
+            begin,
+            at[last],
+            [(group[i], slice(at[i] - begin, at[i + 1] - begin)) for i in range(first, last)],
+        )
+        for begin, first, last in zip(begins, places[:-1], places[1:], strict=True)
+    ]
+
+
+def centered_rows(
+    x: Floats, rows: Integers, weights: Floats | None, extreme: Floats | None = None
+) -> tuple[Floats, Floats]:
     """Copy some rows of x, each row contiguous, less their mean.
 
     Parameters
@@ -132,6 +153,8 @@ def centered_rows(x: Floats, rows: Integers, weights: Floats | None) -> tuple[Fl
         Positions of the m rows wanted, each once.
     weights
         Of the m rows in the mean, or None.
+    extreme
+        Takes the largest absolute value of each column of the copy, shape (p,); for m = n alone.
 
     Returns
     -------
@@ -166,8 +189,10 @@ def centered_rows(x: Floats, rows: Integers, weights: Floats | None) -> tuple[Fl
     for begin in range(0, n, _ROWS):
         here = place[begin : begin + _ROWS]
         size = len(here)
-        np.subtract(x[begin : begin + size].T, center[:, None], out=columns[:, :size])
-        own[:size] = columns[:, :size].T
+        some = np.subtract(x[begin : begin + size].T, center[:, None], out=columns[:, :size])
+        own[:size] = some.T
+        if extreme is not None:
+            np.maximum(extreme, np.maximum(some.max(axis=1), -some.min(axis=1)), out=extreme)
         items = _as_items(own[:size])
         if m < n:
             items, here = items[here >= 0], here[here >= 0]

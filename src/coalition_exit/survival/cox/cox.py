@@ -285,14 +285,18 @@ def _likelihood(design: Design, risk_sets: RiskSets, ties: str) -> tuple[_AnyLik
     rows = risk_sets.rows
     weights = None if design.weights is None else design.weights[rows]
     offset = None if design.offset is None else design.offset[rows]
-    x, center = centered_rows(design.x, rows, weights)
+    extreme = np.zeros(design.x.shape[1]) if len(rows) == len(design.x) else None
+    x, center = centered_rows(design.x, rows, weights, extreme)
     if design.time_terms:
         terms = tuple(replace(term, x=term.x[rows]) for term in design.time_terms)
         split = SplitLikelihood(risk_sets, x, terms, weights, offset, ties)
         return split, np.concatenate([center, np.zeros(split.width - len(center))])
     if ties == "exact":
         return ExactLikelihood(risk_sets, x, offset), center
-    return PartialLikelihood(risk_sets, x, weights, offset, ties), center
+    likelihood = PartialLikelihood(risk_sets, x, weights, offset, ties)
+    if extreme is not None:
+        vars(likelihood)["largest"] = extreme
+    return likelihood, center
 
 
 def _overlap(design: Design) -> bool:
