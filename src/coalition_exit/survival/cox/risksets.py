@@ -368,15 +368,16 @@ def _sorted_index(
 
 def _single_stratum(surv: Surv, times: Floats) -> tuple[Integers, Integers]:
     """Return the first event time that each row crosses and the last, shapes (n,)."""
-    up_to = count_up_to(times, surv.stop)
+    last = count_up_to(times, surv.stop)
+    last -= 1
     if not len(times) or surv.start.max(initial=-np.inf) < times[0]:
-        return np.zeros(len(up_to), dtype=np.int64), up_to - 1
+        return np.broadcast_to(np.int64(0), len(last)), last
     if surv.breaks is None:
-        return count_up_to(times, surv.start), up_to - 1
-    first = np.empty_like(up_to)
-    first[1:] = up_to[:-1]
+        return count_up_to(times, surv.start), last
+    first = np.empty_like(last)
+    first[1:] = last[:-1] + 1
     first[surv.breaks] = count_up_to(times, surv.start[surv.breaks])
-    return first, up_to - 1
+    return first, last
 
 
 def _unit_rows(surv: Surv, times: Floats) -> tuple[Integers, Integers] | None:

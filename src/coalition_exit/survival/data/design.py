@@ -34,6 +34,7 @@ _DOT = re.compile(r"(?<![\w.`)])\.(?![\w.`(])")
 _BLOCK = 131_072
 # Values looked at first to see whether a column is sorted.
 _LOOK = 1000
+_LARGEST = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, eq=False)
@@ -313,7 +314,7 @@ def _formulaic_matrix(terms: Sequence[str], data: pd.DataFrame) -> tuple[Floats,
 def _codes(column: pd.Series, role: str) -> tuple[Integers, NDArray[Any]]:
     """Return a code for each value, in order of first appearance, and the values by code."""
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iu" and len(column) > 1:
-        found = _codes_in_order(column.to_numpy())
+        found = _codes_in_order(column.to_numpy()) or _codes_of_few(column.to_numpy())
         if found is not None:
             return found
     codes, labels = pd.factorize(column)
@@ -337,6 +338,28 @@ def _codes_in_order(values: NDArray[Any]) -> tuple[Integers, NDArray[Any]] | Non
         return np.repeat(codes, np.diff(begins, append=n)), labels
     own_codes = values.dtype == codes.dtype and values[0] == 0 and values[-1] == codes[-1]
     return codes, codes if own_codes else values.copy()
+
+
+def _codes_of_few(values: NDArray[Any]) -> tuple[Integers, NDArray[Any]] | None:
+    """Return the codes that factorize gives of whole numbers from a small range, by a table of that range."""
+    low, n = int(values.min()), len(values)
+    width = int(values.max()) - low + 1
+    if width > max(_LOOK, n // 8) or low + width > _LARGEST:
+        return None
+    table, codes, number = np.full(width, -1), np.empty(n, dtype=np.int64), 0
+    for begin in range(0, n, _BLOCK):
+        own = values[begin : begin + _BLOCK].astype(np.int64) - low
+        part = np.take(table, own)
+        if part.min() < 0:
+            fresh = pd.unique(own[part < 0])
+            table[fresh] = np.arange(number, number + len(fresh))
+            number += len(fresh)
+            part = np.take(table, own)
+        codes[begin : begin + _BLOCK] = part
+    seen = np.flatnonzero(table >= 0)
+    labels = np.empty(number, dtype=values.dtype)
+    labels[table[seen]] = seen + low
+    return codes, labels
 
 
 def _weights(column: pd.Series) -> Floats:
