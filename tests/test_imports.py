@@ -7,10 +7,12 @@ import graphlib
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import coalition_exit
+from coalition_exit import survival
 
 PACKAGE = Path(coalition_exit.__file__).parent
 # From left to right: a layer may import itself and what stands before it.
@@ -111,8 +113,21 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert printed.strip() == "[]"
 
 
-def test_every_public_name_can_be_had() -> None:
-    for name in coalition_exit.__all__:
-        assert getattr(coalition_exit, name) is not None
+def test_the_cox_model_loads_no_more_than_it_needs() -> None:
+    code = (
+        "import sys\n"
+        "from coalition_exit import CoxPH\n"
+        "heavy = {'scipy.stats', 'scipy.optimize', 'matplotlib', 'formulaic', 'lifelines', 'statsmodels', 'numba'}\n"
+        "print('pandas' in sys.modules, sorted(heavy & set(sys.modules)))"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "True []"
+
+
+@pytest.mark.parametrize("package", [coalition_exit, survival], ids=["coalition_exit", "survival"])
+def test_every_public_name_can_be_had(package: ModuleType) -> None:
+    for name in package.__all__:
+        assert getattr(package, name) is not None
+    assert set(package.__all__) <= set(dir(package))
     with pytest.raises(AttributeError):
-        _ = coalition_exit.no_such_name
+        _ = package.no_such_name

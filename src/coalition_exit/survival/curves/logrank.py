@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 from coalition_exit.errors import DataError, FitError
 from coalition_exit.survival.curves.curves import group_codes
@@ -148,7 +148,7 @@ def logrank_test(
             "expected": expected,
         }
     )
-    return LogRank(statistic, df, float(chi2.sf(statistic, df)), table, covariance, rho, names, n_joined)
+    return LogRank(statistic, df, float(chdtrc(df, statistic)), table, covariance, rho, names, n_joined)
 
 
 def logrank_sums(
