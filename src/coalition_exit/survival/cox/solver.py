@@ -137,6 +137,7 @@ class _Newton:
         self, likelihood: Likelihood, names: Sequence[str], scale: Floats, ridge: Floats, tolerance: float
     ) -> None:
         self.likelihood, self.names, self.scale, self.ridge, self.tolerance = likelihood, names, scale, ridge, tolerance
+        self.penalty = np.diag(ridge)
         self.size = _size(likelihood)
         self.last_gain = self.least_gain = np.inf
         self.stalled = 0
@@ -145,7 +146,7 @@ class _Newton:
     def step(self, beta: Floats, at: Evaluation, iteration: int) -> tuple[Floats, bool]:
         """Return the Newton step and whether it is the last."""
         score = at.score - self.ridge * beta
-        step = _newton_step(at.information + np.diag(self.ridge), score, self.scale)
+        step = _newton_step(at.information + self.penalty, score, self.scale)
         if step is None:
             self.check_monotone()
             raise FitError("not_converged", f"the information is singular at iteration {iteration}{self._span(beta)}")
