@@ -175,6 +175,9 @@ def test_cluster_scores_are_sums_of_score_residuals(seed, kind, weighted, strata
     residuals = own.score_residuals(at) * own.weights[:, None]
     expected = [residuals[clusters == g].sum(axis=0) for g in range(6)]
     np.testing.assert_allclose(own.cluster_scores(at, clusters, 6), expected, rtol=1e-10, atol=1e-11)
+    np.testing.assert_array_equal(
+        own.cluster_scores(at, clusters.astype(np.uint8), 6), own.cluster_scores(at, clusters, 6)
+    )
 
 
 @pytest.mark.parametrize("offset", [0.0, 0.5, 2.0**53])

@@ -8,14 +8,17 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from coalition_exit.survival.data.surv import Floats, Integers
+from coalition_exit.survival.data.surv import Codes, Floats, Integers
 
 # Multiplications per block of rows in a p x p product and in a product with a vector: blocks of this size stay in the
 # cache and on one thread. Waiting for a second thread costs more than it saves, and far more on a busy machine.
 _BLOCK = 262_144
 _VECTOR = 80_000
+_INT32 = np.iinfo(np.int32).max
 # Rows per block where a block is read or written once.
 _ROWS = 4096
+# Rows per block that is turned from columns to rows.
+_TURNED = 2048
 
 
 def blocks(x: Floats) -> Iterator[slice]:
@@ -123,7 +126,7 @@ def _pieces_in_blocks(pointer: Integers, p: int) -> list[tuple[int, int, list[tu
     Returns begin and end of each block with its pieces: group, and place within the block.
     """
     most = max(_BLOCK // max(p, 1) ** 2, 64)
-    rows = most * max(_VECTOR // max(p, 1) // most, 1)
+    rows = most
     m = int(pointer[-1])
     edges = np.union1d(pointer, np.arange(0, m, most))
     group = (np.searchsorted(pointer, edges, side="right") - 1).tolist()
@@ -181,13 +184,13 @@ def centered_rows(
         share[rows] = 1.0 if weights is None else weights
         center = share @ x / share.sum()
         del share
-    place = np.empty(n, dtype=np.int64) if m == n else np.full(n, -1)
+    place: Codes = np.full(n, -1, dtype=np.int32 if n <= _INT32 else np.int64)
     for begin in range(0, m, _ROWS):
         some = rows[begin : begin + _ROWS]
         place[some] = np.arange(begin, begin + len(some))
-    to, columns, own = _as_items(chosen), np.empty((p, _ROWS)), np.empty((_ROWS, p))
-    for begin in range(0, n, _ROWS):
-        here = place[begin : begin + _ROWS]
+    to, columns, own = _as_items(chosen), np.empty((p, _TURNED)), np.empty((_TURNED, p))
+    for begin in range(0, n, _TURNED):
+        here = place[begin : begin + _TURNED]
         size = len(here)
         some = np.subtract(x[begin : begin + size].T, center[:, None], out=columns[:, :size])
         own[:size] = some.T

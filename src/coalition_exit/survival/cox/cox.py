@@ -22,7 +22,7 @@ from coalition_exit.survival.cox.state import CoxState
 from coalition_exit.survival.cox.timevarying import MOST_VALUES, all_names, expand_design, split_size
 from coalition_exit.survival.data.design import Design, build_design
 from coalition_exit.survival.data.dropped import missing_by_column
-from coalition_exit.survival.data.surv import Floats, check_episodes
+from coalition_exit.survival.data.surv import Codes, Floats, Integers, check_episodes
 from coalition_exit.survival.data.timefix import join_near_times, near_event_times
 from coalition_exit.survival.data.timeterms import TimeFunction
 from coalition_exit.survival.fit import CoxFit
@@ -320,5 +320,14 @@ def _robust(
 ) -> Floats:
     assert design.cluster is not None
     assert design.n_cluster is not None
-    summed = likelihood.cluster_scores(solution.at, design.cluster[risk_sets.rows], design.n_cluster)
+    codes = _codes_at_risk(design.cluster, design.n_cluster, risk_sets)
+    summed = likelihood.cluster_scores(solution.at, codes, design.n_cluster)
     return cluster_sandwich(solution.inverse, summed, factor)
+
+
+def _codes_at_risk(cluster: Integers, n_cluster: int, risk_sets: RiskSets) -> Codes:
+    """Return the cluster of each row at risk; in few bytes each where most rows are at risk."""
+    rows = risk_sets.rows
+    if 2 * len(rows) < len(cluster):
+        return cluster[rows]
+    return np.take(cluster.astype(np.min_scalar_type(n_cluster)), rows)

@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 
 from coalition_exit.survival.cox.blockwise import blocks, dot, gram, largest, sum_moments, sum_rows, times, weighted_sum
 from coalition_exit.survival.cox.risksets import RiskSets
-from coalition_exit.survival.data.surv import Floats, Integers
+from coalition_exit.survival.data.surv import Codes, Floats, Integers
 
 # Rows per block of a sum over clusters.
-_SUMMED = 16_384
+_SUMMED = 8192
 # With more clusters than this a block of rows sums its own clusters only.
 _MANY = 8192
 # Rows an event time must have on average for its moments to be summed apart from the others', and doubles that the
@@ -316,11 +316,11 @@ class PartialLikelihood:
         """
         return self._score_residuals(at)(slice(None))
 
-    def cluster_scores(self, at: Evaluation, cluster: Integers, n_cluster: int) -> Floats:
+    def cluster_scores(self, at: Evaluation, cluster: Codes, n_cluster: int) -> Floats:
         """Sum the weighted score residuals within clusters: shape (n_cluster, p).
 
-        ``cluster`` is the code of each row at risk, shape (m,). Rows are done in blocks, so that no second array of
-        the size of the covariates is made.
+        ``cluster`` is the code of each row at risk, shape (m,), of any type of integers. Rows are done in blocks, so
+        that no second array of the size of the covariates is made.
         """
         if self.ties == "breslow" and self._sums_apart(n_cluster):
             return self._cluster_scores(at, cluster, n_cluster)
@@ -331,7 +331,7 @@ class PartialLikelihood:
             residual = residuals(part)
             if not self._unit:
                 residual *= self.weights[part, None]
-            codes, count = cluster[part], n_cluster
+            codes, count = cluster[part].astype(np.int64, copy=False), n_cluster
             if n_cluster > _MANY:
                 here, codes = np.unique(codes, return_inverse=True)
                 count = len(here)
@@ -344,7 +344,7 @@ class PartialLikelihood:
         rs = self.risk_sets
         return rs.at_risk_once or (rs.from_the_start and n_cluster * rs.n_times <= max(4 * len(rs.rows), 10_000))
 
-    def _cluster_scores(self, at: Evaluation, cluster: Integers, n_cluster: int) -> Floats:
+    def _cluster_scores(self, at: Evaluation, cluster: Codes, n_cluster: int) -> Floats:
         """Sum the weighted score residuals of Breslow's likelihood within clusters.
 
         With M the martingale residual and H, E the cumulative hazard and its product with the mean, row i has
@@ -360,7 +360,7 @@ class PartialLikelihood:
         size = max(_SUMMED, n_cluster if once else cells // 4)
         for begin in range(0, len(self.x), size):
             part = slice(begin, begin + size)
-            own, last, codes = self.x[part], rs.last[part], cluster[part]
+            own, last, codes = self.x[part], rs.last[part], cluster[part].astype(np.int64, copy=False)
             events = self._events(part)
             weighted = at.risk[part] if self._unit else self.weights[part] * at.risk[part]
             if once:

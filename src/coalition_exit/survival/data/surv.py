@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +15,8 @@ from coalition_exit.errors import DataError
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+# Codes in as few bytes as they take.
+Codes = NDArray[np.integer[Any]]
 # Values per block of a pass over a column: they are still in the cache when they are looked at again.
 _BLOCK = 16_384
 # Rows looked at first to see whether a pass over all of them is worth while.
