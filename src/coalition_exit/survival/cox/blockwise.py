@@ -121,24 +121,18 @@ def sum_moments(
 
 
 def _pieces_in_blocks(pointer: Integers, p: int) -> list[tuple[int, int, list[tuple[int, slice]]]]:
-    """Cut rows into blocks for products with a vector, and these into pieces of one group for p x p products.
+    """Cut rows into blocks that fit the cache, and these into pieces of one group.
 
     Returns begin and end of each block with its pieces: group, and place within the block.
     """
-    most = max(_BLOCK // max(p, 1) ** 2, 64)
-    rows = most
-    m = int(pointer[-1])
-    edges = np.union1d(pointer, np.arange(0, m, most))
+    rows, m = max(min(_BLOCK // max(p, 1) ** 2, _VECTOR // max(p, 1)), 64), int(pointer[-1])
+    edges = np.union1d(pointer, np.arange(0, m, rows))
     group = (np.searchsorted(pointer, edges, side="right") - 1).tolist()
     begins = range(0, m, rows)
     places = np.searchsorted(edges, [*begins, m]).tolist()
     at = edges.tolist()
     return [
-        (
-            begin,
-            at[last],
-            [(group[i], slice(at[i] - begin, at[i + 1] - begin)) for i in range(first, last)],
-        )
+        (begin, at[last], [(group[i], slice(at[i] - begin, at[i + 1] - begin)) for i in range(first, last)])
         for begin, first, last in zip(begins, places[:-1], places[1:], strict=True)
     ]
 
