@@ -87,8 +87,6 @@ class RiskSets:
 
     def sum_ending(self, values: Floats) -> Floats:
         """Sum rows over those with each ``last``: shape (m,) to (K,)."""
-        if len(self.sizes) and self.sizes.all():
-            return np.asarray(np.add.reduceat(values, self.pointer[:-1], dtype=np.float64))
         return np.bincount(self.last, weights=values, minlength=self.n_times).astype(np.float64, copy=False)
 
     def sum_backward(self, values: Floats) -> Floats:
