@@ -3,8 +3,8 @@
     python -m pip install -r benchmarks/requirements.txt
     python benchmarks/compare.py [article] [100k] [1m] [--rounds N] [--repeats N] [--tools NAME ...]
 
-Prints, for each data set, the median time of the whole call from a data frame, the shortest processor time (of all
-threads together; other programs on the machine disturb it least), both as multiples of this package's, how much
+Prints, for each data set, the median time of the whole call from a data frame and the median processor time (of all
+threads together; other programs on the machine disturb it less), both as multiples of this package's, how much
 memory the process grew by, and whether the answer equals R's (or this package's, where R is absent). With several
 rounds all tools run in turn in each, and the lowest and the highest ratio of a round stand beside that of all rounds.
 """
@@ -14,12 +14,11 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 from datasets import DATASETS
@@ -67,10 +66,10 @@ def pooled(rounds: list[dict]) -> dict:
     return rounds[-1] | times | {"grown": max(r["grown"] for r in rounds), "rounds": rounds}
 
 
-def ratios(result: dict, own: dict, name: str, summary: Callable[[list[float]], float]) -> str:
+def ratios(result: dict, own: dict, name: str) -> str:
     """Return by how much a tool takes longer, with the range over the rounds if there are several."""
-    text = f"{summary(result[name]) / summary(own[name]):.1f}"
-    each = [summary(r[name]) / summary(o[name]) for r, o in zip(result["rounds"], own["rounds"], strict=True)]
+    text = f"{median(result[name]) / median(own[name]):.1f}"
+    each = [median(r[name]) / median(o[name]) for r, o in zip(result["rounds"], own["rounds"], strict=True)]
     return text if len(each) < 2 or result is own else f"{text} ({min(each):.1f} to {max(each):.1f})"
 
 
@@ -86,8 +85,8 @@ def report(name: str, results: list[dict]) -> None:
             print(f"| {result['tool']} | | | | | | {result['failed']} |")
             continue
         cells = [result["tool"]]
-        for kind, summary in (("seconds", statistics.median), ("processor", min)):
-            cells += [shown(summary(result[kind])), ratios(result, own, kind, summary)]
+        for kind in ("seconds", "processor"):
+            cells += [shown(median(result[kind])), ratios(result, own, kind)]
         cells += [f"{result['grown'] / result['size']:.2f}", verdict(result, truth)]
         print(f"| {' | '.join(cells)} |")
 

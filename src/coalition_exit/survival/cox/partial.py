@@ -237,6 +237,7 @@ class PartialLikelihood:
         rs = self.risk_sets
         begins = rs.pointer[:-1]
         columns = self.x.T.copy()
+        vars(self).setdefault("largest", np.maximum(columns.max(axis=1), -columns.min(axis=1)))
         center = np.add.reduceat(columns * self.weights, begins, axis=1) / np.add.reduceat(self.weights, begins)
         columns -= np.repeat(center, rs.sizes, axis=1)
         return _even(columns), center.T

@@ -145,7 +145,7 @@ def _times(values: NDArray[np.generic], name: str) -> Floats:
 def all_finite(values: Floats) -> bool:
     """Tell whether all values are finite numbers; call it where floating-point warnings are off."""
     # A sum is finite unless a value is not, or it overflows; it costs less than a look at each value.
-    return math.isfinite(np.add.reduce(values)) or bool(np.isfinite(values).all())
+    return math.isfinite(np.einsum("i->", values)) or bool(np.isfinite(values).all())
 
 
 def _whole(values: Floats) -> bool:
