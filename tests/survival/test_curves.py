@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coalition_exit.errors import DataError, FitError
+from coalition_exit.survival.cox.cox import CoxPH
 from coalition_exit.survival.curves.curves import Curve, estimate_curve, kaplan_meier, nelson_aalen, survival_curves
 from coalition_exit.survival.curves.logrank import logrank_test
+from coalition_exit.survival.data.episodes import episode_report
 from coalition_exit.survival.data.surv import Surv
 
 REFERENCE = Path(__file__).parents[1] / "reference"
@@ -73,7 +75,7 @@ def expected(model: str, quantity: str, term: str | None = None) -> np.ndarray:
 @pytest.mark.parametrize("model", CURVES)
 def test_curves_equal_survfit(model):
     name, response, options, kind = CURVES[model]
-    curves = survival_curves(read(name), response, **options)
+    curves = survival_curves(response, read(name), **options)
     terms = set(VALUES.loc[(VALUES["model"] == model) & (VALUES["quantity"] == "surv"), "term"])
     named = {key if key == "all" else f"{key:g}": curve for key, curve in curves.items()}
     assert set(named) == terms
@@ -101,7 +103,7 @@ def compare(model: str, key: str, curve: Curve, kind: str, has_id: bool) -> None
 @pytest.mark.parametrize("model", RIGHT)
 def test_logrank_equals_survdiff(model):
     name, response, by, strata, rho = RIGHT[model]
-    test = logrank_test(read(name), response, by=by, strata=strata, rho=rho)
+    test = logrank_test(response, read(name), by=by, strata=strata, rho=rho)
     np.testing.assert_allclose(test.statistic, expected(model, "chisq")[0], rtol=1e-10)
     np.testing.assert_allclose(test.table["observed"], expected(model, "observed"), rtol=1e-12)
     np.testing.assert_allclose(test.table["expected"], expected(model, "expected"), rtol=1e-12)
@@ -110,7 +112,7 @@ def test_logrank_equals_survdiff(model):
 @pytest.mark.parametrize("model", COUNTING)
 def test_logrank_equals_the_score_test_of_the_exact_likelihood(model):
     name, response, by, strata = COUNTING[model]
-    test = logrank_test(read(name), response, by=by, strata=strata)
+    test = logrank_test(response, read(name), by=by, strata=strata)
     np.testing.assert_allclose(test.statistic, expected(f"score_{model}", "chisq")[0], rtol=1e-9)
 
 
@@ -170,12 +172,12 @@ def test_logrank_equals_a_slow_sum(rows, rho):
     part = covariance[np.ix_(use, use)]
     if len(groups) < 2:
         with pytest.raises(DataError, match="at least two groups"):
-            logrank_test(data, "Surv(start, stop, event)", by="group", rho=rho)
+            logrank_test("Surv(start, stop, event)", data, by="group", rho=rho)
     elif not data["event"].any() or not len(use) or np.linalg.matrix_rank(part) < len(use):
         with pytest.raises(FitError, match=r"no events|not at risk together"):
-            logrank_test(data, "Surv(start, stop, event)", by="group", rho=rho)
+            logrank_test("Surv(start, stop, event)", data, by="group", rho=rho)
     else:
-        test = logrank_test(data, "Surv(start, stop, event)", by="group", rho=rho)
+        test = logrank_test("Surv(start, stop, event)", data, by="group", rho=rho)
         np.testing.assert_allclose(
             test.statistic, difference @ np.linalg.solve(part, difference), rtol=1e-8, atol=1e-12
         )
@@ -212,16 +214,16 @@ def test_cutting_episodes_changes_nothing():
     cut = split(split(data, "start", "stop", "event", 5.0), "start", "stop", "event", 40.5)
     assert len(cut) > len(data)
     options = {"by": "transplant", "id": "id"}
-    whole = kaplan_meier(data, "Surv(start, stop, event)", **options)
-    parts = kaplan_meier(cut, "Surv(start, stop, event)", **options)
+    whole = kaplan_meier("Surv(start, stop, event)", data, **options)
+    parts = kaplan_meier("Surv(start, stop, event)", cut, **options)
     for key, fitter in whole.items():
         pd.testing.assert_frame_equal(fitter.survival_function_, parts[key].survival_function_)
         pd.testing.assert_frame_equal(fitter.event_table, parts[key].event_table)
         pd.testing.assert_frame_equal(fitter.confidence_interval_, parts[key].confidence_interval_)
-    without = kaplan_meier(cut, "Surv(start, stop, event)", by="transplant")[1].survival_function_
+    without = kaplan_meier("Surv(start, stop, event)", cut, by="transplant")[1].survival_function_
     same = whole[1].survival_function_
     np.testing.assert_allclose(without.loc[same.index], same, rtol=1e-14)
-    tests = [logrank_test(d, "Surv(start, stop, event)", by="transplant").statistic for d in (data, cut)]
+    tests = [logrank_test("Surv(start, stop, event)", d, by="transplant").statistic for d in (data, cut)]
     assert tests[0] == pytest.approx(tests[1], rel=1e-12)
 
 
@@ -229,23 +231,23 @@ def test_a_weight_of_two_is_the_row_twice():
     data = read("mgus2").head(300).assign(w=lambda d: 1 + d["female"])
     twice = pd.concat([data, data[data["female"] == 1]])
     response = "Surv(entry, futime, death)"
-    weighted = survival_curves(data, response, weights="w")["all"].to_frame()
-    pd.testing.assert_frame_equal(weighted, survival_curves(twice, response)["all"].to_frame())
+    weighted = survival_curves(response, data, weights="w")["all"].to_frame()
+    pd.testing.assert_frame_equal(weighted, survival_curves(response, twice)["all"].to_frame())
     zero = data.assign(w=np.where(data["female"] == 1, 0, 1))
-    ours = survival_curves(zero, response, weights="w")["all"].to_frame()
-    pd.testing.assert_frame_equal(ours, survival_curves(data[data["female"] == 0], response)["all"].to_frame())
+    ours = survival_curves(response, zero, weights="w")["all"].to_frame()
+    pd.testing.assert_frame_equal(ours, survival_curves(response, data[data["female"] == 0])["all"].to_frame())
 
 
 def test_jackknife_by_row_of_uncensored_data_is_the_binomial_variance():
     # Without censoring the influence of a row on S(t) is (1(T > t) - S(t)) / n: variance S (1 - S) / n.
     time = np.arange(1.0, 9.0)
     data = pd.DataFrame({"time": time, "event": 1, "unit": np.arange(8)})
-    curve = survival_curves(data, "Surv(time, event)", cluster="unit")["all"]
+    curve = survival_curves("Surv(time, event)", data, cluster="unit")["all"]
     s = curve.survival
     np.testing.assert_allclose(curve.std_error[:-1], np.sqrt(s * (1 - s) / 8)[:-1], rtol=1e-12, atol=1e-15)
     assert np.isnan(curve.std_error[-1])
     relabelled = data.assign(unit=list("hgfedcba"))
-    again = survival_curves(relabelled, "Surv(time, event)", cluster="unit")["all"]
+    again = survival_curves("Surv(time, event)", relabelled, cluster="unit")["all"]
     np.testing.assert_allclose(again.std_error, curve.std_error)
 
 
@@ -254,8 +256,8 @@ def test_strata_relabelled_and_rows_shuffled_change_nothing():
     shuffled = data.sample(frac=1, random_state=3).assign(
         enum=lambda d: d["enum"].map({1: "z", 2: "y", 3: "c", 4: "k"})
     )
-    first = logrank_test(data, "Surv(start, stop, event)", by="rx", strata="enum", id="id")
-    second = logrank_test(shuffled, "Surv(start, stop, event)", by="rx", strata=["enum"], id="id")
+    first = logrank_test("Surv(start, stop, event)", data, by="rx", strata="enum", id="id")
+    second = logrank_test("Surv(start, stop, event)", shuffled, by="rx", strata=["enum"], id="id")
     assert second.statistic == pytest.approx(first.statistic, rel=1e-12)
     assert first.df == 1
     assert 0 < first.p_value < 1
@@ -263,20 +265,20 @@ def test_strata_relabelled_and_rows_shuffled_change_nothing():
     assert "stratified by enum" in text
     assert "chi2(1) =" in text
     assert "<pre>" in first._repr_html_()
-    assert "S(t-)^1" in str(logrank_test(data, "Surv(start, stop, event)", by="rx", rho=1))
+    assert "S(t-)^1" in str(logrank_test("Surv(start, stop, event)", data, by="rx", rho=1))
 
 
 def test_groups_of_several_columns():
-    curves = survival_curves(read("cgd"), "Surv(tstart, tstop, status)", by=["treat", "inherit"], id="id")
+    curves = survival_curves("Surv(tstart, tstop, status)", read("cgd"), by=["treat", "inherit"], id="id")
     assert set(curves) == {(0, 0), (0, 1), (1, 0), (1, 1)}
-    fitter = kaplan_meier(read("cgd"), "Surv(tstart, tstop, status)", by=["treat", "inherit"])[(0, 1)]
+    fitter = kaplan_meier("Surv(tstart, tstop, status)", read("cgd"), by=["treat", "inherit"])[(0, 1)]
     assert fitter.label == "treat=0, inherit=1"
 
 
 def test_lifelines_agrees_where_it_is_right():
     data = read("veteran")
     theirs = lifelines.KaplanMeierFitter().fit(data["time"], data["status"])
-    ours = kaplan_meier(data, "Surv(time, status)")["all"]
+    ours = kaplan_meier("Surv(time, status)", data)["all"]
     assert type(ours) is lifelines.KaplanMeierFitter
     np.testing.assert_array_equal(ours.timeline, theirs.timeline)
     np.testing.assert_allclose(ours.survival_function_, theirs.survival_function_, rtol=1e-12, atol=1e-15)
@@ -287,7 +289,7 @@ def test_lifelines_agrees_where_it_is_right():
     columns = list(theirs.event_table.columns)
     pd.testing.assert_frame_equal(ours.event_table[columns], theirs.event_table)
     assert str(ours) == str(theirs).replace("KM_estimate", "all")
-    hazard = nelson_aalen(data, "Surv(time, status)")["all"]
+    hazard = nelson_aalen("Surv(time, status)", data)["all"]
     plain = lifelines.NelsonAalenFitter(nelson_aalen_smoothing=False).fit(data["time"], data["status"])
     np.testing.assert_allclose(hazard.cumulative_hazard_, plain.cumulative_hazard_, rtol=1e-12)
 
@@ -296,10 +298,10 @@ def test_rows_that_follow_one_another_are_at_risk_once():
     # One subject in two rows beside another: at 4 two are at risk, not three.
     data = pd.DataFrame({"id": [1, 1, 2], "a": [0, 4, 0], "b": [4, 9, 4], "d": [0, 1, 1]})
     for options in ({"id": "id"}, {}):
-        fitter = kaplan_meier(data, "Surv(a, b, d)", **options)["all"]
+        fitter = kaplan_meier("Surv(a, b, d)", data, **options)["all"]
         assert fitter.event_table.loc[4, "risk_set"] == 2
         assert fitter.survival_function_.loc[4, "all"] == 0.5
-    table = kaplan_meier(data, "Surv(a, b, d)", id="id")["all"].event_table
+    table = kaplan_meier("Surv(a, b, d)", data, id="id")["all"].event_table
     assert table["censored"].sum() == 0
     assert table["entrance"].tolist() == [2, 0, 0]
 
@@ -313,7 +315,7 @@ def test_lifelines_methods_and_plots_work():
     from lifelines.utils import restricted_mean_survival_time
 
     data = read("heart")
-    curves = kaplan_meier(data, "Surv(start, stop, event)", by="transplant", id="id", level=0.9)
+    curves = kaplan_meier("Surv(start, stop, event)", data, by="transplant", id="id", level=0.9)
     figure, axis = plt.subplots()
     for fitter in curves.values():
         fitter.plot_survival_function(ax=axis, show_censors=True)
@@ -336,7 +338,7 @@ def test_lifelines_methods_and_plots_work():
         assert fitter.percentile(0.5) == fitter.median_survival_time_
     again = pickle.loads(pickle.dumps(fitter))
     pd.testing.assert_frame_equal(again.survival_function_, fitter.survival_function_)
-    hazards = nelson_aalen(data, "Surv(start, stop, event)", by="transplant", id="id", interval="plain")
+    hazards = nelson_aalen("Surv(start, stop, event)", data, by="transplant", id="id", interval="plain")
     axis = hazards[1].plot_cumulative_hazard()
     assert axis.get_lines()[0].get_ydata()[-1] == pytest.approx(hazards[1].cumulative_hazard_.iloc[-1, 0])
     assert np.isfinite(hazards[1].smoothed_hazard_(30)).all(axis=None)
@@ -348,8 +350,8 @@ def test_lifelines_methods_and_plots_work():
 def test_nothing_is_changed_and_results_are_their_own():
     data = read("cgd")
     before = data.copy(deep=True)
-    fitter = kaplan_meier(data, "Surv(tstart, tstop, status)", by="treat", id="id", cluster="center")[1]
-    logrank_test(data, "Surv(tstart, tstop, status)", by="treat", strata="hos_cat")
+    fitter = kaplan_meier("Surv(tstart, tstop, status)", data, by="treat", id="id", cluster="center")[1]
+    logrank_test("Surv(tstart, tstop, status)", data, by="treat", strata="hos_cat")
     pd.testing.assert_frame_equal(data, before)
     fitter.timeline[:] = 0
     assert fitter.curve_.time[-1] > 0
@@ -372,29 +374,40 @@ def test_bad_options_are_refused(change, message):
     data.loc[3, "minus"] = -1
     data.loc[2, "hole"] = np.nan
     with pytest.raises(DataError, match=message):
-        kaplan_meier(data, "Surv(tstart, tstop, status)", **change)
+        kaplan_meier("Surv(tstart, tstop, status)", data, **change)
+
+
+@pytest.mark.parametrize("function", [kaplan_meier, nelson_aalen, survival_curves, logrank_test, episode_report])
+def test_the_response_comes_first_as_the_formula_does(function):
+    beside = {logrank_test: {"by": "treat"}, episode_report: {"id": "id"}}.get(function, {})
+    with pytest.raises(DataError, match=r"response: expected text such as 'Surv\(.*got a DataFrame"):
+        function(read("cgd"), "Surv(tstart, tstop, status)", **beside)
+    with pytest.raises(DataError, match="response: expected 'Surv"):
+        function("Surv(tstart, tstop, status) ~ treat", read("cgd"), **beside)
+    with pytest.raises(DataError, match=r"formula: expected text such as .*got a DataFrame"):
+        CoxPH().fit(read("cgd"), "Surv(tstart, tstop, status) ~ treat")
 
 
 def test_bad_data_are_refused():
     data = read("cgd")
     with pytest.raises(DataError, match="groups in by="):
-        kaplan_meier(data, "Surv(tstart, tstop, status) ~ treat")
+        kaplan_meier("Surv(tstart, tstop, status) ~ treat", data)
     with pytest.raises(DataError, match="groups in by="):
-        logrank_test(data, "Surv(tstart, tstop, status) ~ treat", by="treat")
+        logrank_test("Surv(tstart, tstop, status) ~ treat", data, by="treat")
     with pytest.raises(DataError, match="'log' or 'plain'"):
-        nelson_aalen(data, "Surv(tstart, tstop, status)", interval="log-log")
+        nelson_aalen("Surv(tstart, tstop, status)", data, interval="log-log")
     with pytest.raises(DataError, match="subject 1, row 1"):
-        kaplan_meier(data.assign(tstart=0), "Surv(tstart, tstop, status)", id="id")
+        kaplan_meier("Surv(tstart, tstop, status)", data.assign(tstart=0), id="id")
     with pytest.raises(DataError, match="at least two groups, got 1"):
-        logrank_test(data.assign(g=1), "Surv(tstart, tstop, status)", by="g")
+        logrank_test("Surv(tstart, tstop, status)", data.assign(g=1), by="g")
     with pytest.raises(FitError, match="no events"):
-        logrank_test(data.assign(status=0), "Surv(tstart, tstop, status)", by="treat")
+        logrank_test("Surv(tstart, tstop, status)", data.assign(status=0), by="treat")
     with pytest.raises(DataError, match="rho: expected a finite number"):
-        logrank_test(data, "Surv(tstart, tstop, status)", by="treat", rho=np.nan)
+        logrank_test("Surv(tstart, tstop, status)", data, by="treat", rho=np.nan)
     apart = pd.DataFrame({"a": [0, 5], "b": [4, 9], "d": [1, 1], "g": [0, 1]})
     with pytest.raises(FitError, match="not at risk together"):
-        logrank_test(apart, "Surv(a, b, d)", by="g")
+        logrank_test("Surv(a, b, d)", apart, by="g")
     with pytest.raises(DataError, match="rho: expected a number >= 0 where"):
-        logrank_test(apart, "Surv(a, b, d)", by="g", rho=-1)
+        logrank_test("Surv(a, b, d)", apart, by="g", rho=-1)
     with pytest.raises(DataError, match="positive weight"):
-        kaplan_meier(data.assign(w=data["treat"]), "Surv(tstart, tstop, status)", by="treat", weights="w")
+        kaplan_meier("Surv(tstart, tstop, status)", data.assign(w=data["treat"]), by="treat", weights="w")

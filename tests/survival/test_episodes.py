@@ -28,7 +28,7 @@ def expected(model: str, quantity: str, term: str = "") -> list[int]:
 def test_faults_equal_survcheck(state):
     model = "states" if state else "plain"
     data = PANEL if state else PANEL.assign(status=(PANEL["status"] > 0).astype(int))
-    report = episode_report(data, "Surv(start, stop, status)", id="id", state=state)
+    report = episode_report("Surv(start, stop, status)", data, id="id", state=state)
     for fault in ("overlap", "gap", "jump", "teleport"):
         assert [report.counts[fault]] == expected(model, "count", fault)
         # R numbers rows from 1.
@@ -56,7 +56,7 @@ def faulty() -> pd.DataFrame:
 
 
 def test_each_fault_has_its_row_and_subject():
-    report = episode_report(faulty(), "Surv(start, stop, event)", id="who")
+    report = episode_report("Surv(start, stop, event)", faulty(), id="who")
     assert report.counts == {
         "missing": 2, "event_code": 0, "zero_length": 1, "negative_length": 1, "duplicate": 1,
         "overlap": 2, "gap": 1, "jump": 0, "teleport": 0, "after_event": 1,
@@ -82,7 +82,7 @@ def test_each_fault_has_its_row_and_subject():
 
 def test_long_lists_are_cut_but_countable():
     data = pd.DataFrame({"id": 1, "start": np.arange(0, 20, 2), "stop": np.arange(1, 20, 2), "event": 0})
-    report = episode_report(data, "Surv(start, stop, event)", id="id")
+    report = episode_report("Surv(start, stop, event)", data, id="id")
     assert report.counts["gap"] == len(report.rows("gap")) == 9
     assert "and 4 more" in str(report)
     assert "and 8 more" in report.show(most=1)
@@ -92,29 +92,29 @@ def test_long_lists_are_cut_but_countable():
 def test_a_sound_panel_has_no_faults():
     data = pd.read_csv(REFERENCE / "data" / "cgd.csv")
     before = data.copy(deep=True)
-    report = episode_report(data, "Surv(tstart, tstop, status)", id="id")
+    report = episode_report("Surv(tstart, tstop, status)", data, id="id")
     pd.testing.assert_frame_equal(data, before)
     assert {name for name, number in report.counts.items() if number} == {"after_event"}
     assert report.ok
     first = data.drop_duplicates("id")
-    clean = episode_report(first, "Surv(tstart, tstop, status)", id="id")
+    clean = episode_report("Surv(tstart, tstop, status)", first, id="id")
     assert str(clean).endswith("no faults")
     assert clean.events_per_subject.to_dict() == first["status"].value_counts().sort_index().to_dict()
 
 
 def test_right_censored_rows_of_one_subject_overlap():
     data = pd.DataFrame({"id": [1, 1, 2], "time": [3, 5, 4], "event": [0, 1, 1]})
-    report = episode_report(data, "Surv(time, event)", id="id")
+    report = episode_report("Surv(time, event)", data, id="id")
     assert report.counts["overlap"] == 1
     assert report.rows("overlap")["row"].tolist() == [1]
 
 
 def test_event_codes_without_states():
     data = pd.DataFrame({"id": [1, 2], "a": [0, 0], "b": [3, 5], "event": [2, 1]})
-    report = episode_report(data, "Surv(a, b, event)", id="id")
+    report = episode_report("Surv(a, b, event)", data, id="id")
     assert report.rows("event_code")["row"].tolist() == [0]
     assert not report.ok
-    assert episode_report(data.assign(s=0), "Surv(a, b, event)", id="id", state="s").ok
+    assert episode_report("Surv(a, b, event)", data.assign(s=0), id="id", state="s").ok
 
 
 ROWS = st.lists(
@@ -129,7 +129,7 @@ ROWS = st.lists(
 def test_report_equals_a_slow_reading(rows):
     data = pd.DataFrame(rows, columns=["id", "start", "length", "event", "state"])
     data["stop"] = data["start"] + data["length"]
-    report = episode_report(data, "Surv(start, stop, event)", id="id", state="state")
+    report = episode_report("Surv(start, stop, event)", data, id="id", state="state")
     found = {name: [] for name in FAULTS}
     found["zero_length"] = data.index[data["length"] == 0].tolist()
     found["negative_length"] = data.index[data["length"] < 0].tolist()
@@ -169,10 +169,10 @@ def test_report_equals_a_slow_reading(rows):
 def test_bad_input_is_refused():
     data = faulty()
     with pytest.raises(DataError, match=r"id: expected one of .*Did you mean 'who'"):
-        episode_report(data, "Surv(start, stop, event)", id="wo")
+        episode_report("Surv(start, stop, event)", data, id="wo")
     with pytest.raises(DataError, match="column 'who': expected numbers"):
-        episode_report(data, "Surv(start, who, event)", id="who")
+        episode_report("Surv(start, who, event)", data, id="who")
     with pytest.raises(DataError, match="at least one row"):
-        episode_report(data.iloc[:0], "Surv(start, stop, event)", id="who")
+        episode_report("Surv(start, stop, event)", data.iloc[:0], id="who")
     with pytest.raises(DataError, match="fault: expected missing"):
-        episode_report(data, "Surv(start, stop, event)", id="who").rows("gaps")
+        episode_report("Surv(start, stop, event)", data, id="who").rows("gaps")

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from coalition_exit.errors import DataError
 from coalition_exit.survival.cox import blockwise
 from coalition_exit.survival.cox.partial import PartialLikelihood
-from coalition_exit.survival.cox.risksets import prepare_risk_sets
+from coalition_exit.survival.cox.risksets import _unit_rows, prepare_risk_sets
 from coalition_exit.survival.cox.timeindex import count_up_to, distinct, stable_order
 from coalition_exit.survival.data.design import _codes, _side_by_side, build_design
-from coalition_exit.survival.data.surv import Surv
+from coalition_exit.survival.data.surv import Surv, check_episodes
 
 SEEDS = st.integers(0, 10**6)
 
@@ -103,6 +103,67 @@ def test_a_trend_over_time_costs_no_digits():
     np.testing.assert_allclose(steep.information, flat.information, rtol=1e-9)
 
 
+def runs(seed, longest, lengths):
+    """Rows that follow one another within runs, of a length each: subjects with gaps, late entries and events."""
+    random = np.random.default_rng(seed)
+    start, stop = [], []
+    for _ in range(int(random.integers(1, 6))):
+        own = random.choice(lengths, int(random.integers(8, longest)))
+        ends = float(random.integers(-4, 5)) + np.cumsum(own)
+        start.append(ends - own)
+        stop.append(ends)
+    start, stop = np.concatenate(start), np.concatenate(stop)
+    event = random.random(len(stop)) < 0.05
+    event[random.integers(0, len(stop))] = True
+    return start, stop, event
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=SEEDS, lengths=st.sampled_from([[1.0], [1.0, 2.0], [2.0], [0.5], [1.0, 1.5, 0.5]]))
+def test_rows_that_follow_one_another_have_the_same_risk_sets(seed, lengths):
+    columns = runs(seed, 60, lengths)
+    fast, slow = Surv(*columns), Surv(*columns)
+    assert fast.breaks is not None
+    np.testing.assert_array_equal(fast.start[1:] != fast.stop[:-1], np.isin(np.arange(1, len(fast)), fast.breaks))
+    # As rows that do not follow one another are treated.
+    vars(slow)["breaks"] = None
+    assert fast.is_whole == slow.is_whole == all(float(value).is_integer() for value in np.concatenate(columns[:2]))
+    own, other = prepare_risk_sets(fast), prepare_risk_sets(slow)
+    for name in ("rows", "first", "last", "event", "times", "stratum"):
+        np.testing.assert_array_equal(getattr(own, name), getattr(other, name), err_msg=name)
+    assert own.n_rows == other.n_rows
+    assert own.at_risk_once == other.at_risk_once
+    assert own.from_the_start == other.from_the_start
+
+
+def test_daily_rows_are_found_without_a_look_at_each():
+    columns = runs(1, 60, [1.0])
+    surv = Surv(*columns)
+    assert _unit_rows(surv, np.unique(surv.stop[surv.event])) is not None
+    for at, change in ((5, 0.5), (3, 1.0)):
+        # A row that is longer, its run with it: the lengths are no longer all 1.
+        start, stop, event = (column.copy() for column in columns)
+        stop[at:] += change
+        start[at + 1 :] += change
+        other = Surv(start, stop, event)
+        assert _unit_rows(other, np.unique(other.stop[other.event])) is None
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_an_overlap_is_found_among_rows_that_follow_one_another(shuffle):
+    start = np.concatenate([np.arange(40.0), np.arange(38.0, 60.0), np.arange(3.0, 30.0)])
+    ids = np.repeat([0, 0, 1], [40, 22, 27])
+    surv = Surv(start, start + 1, start > 58)
+    assert surv.breaks.tolist() == [0, 40, 62]
+    with pytest.raises(DataError, match=r"subject 0, row 40: expected .*row 38 ends at 39"):
+        check_episodes(surv, ids)
+    check_episodes(surv, np.repeat([0, 1, 2], [40, 22, 27]))
+    order = np.random.default_rng(1).permutation(len(ids)) if shuffle else np.arange(len(ids))
+    again = Surv(start[order], start[order] + 1, start[order] > 58)
+    with pytest.raises(DataError, match="subject 0, row"):
+        check_episodes(again, ids[order])
+
+
 @settings(max_examples=60, deadline=None)
 @given(seed=SEEDS, kind=st.sampled_from([right_censored, daily]), weighted=st.booleans(), strata=st.booleans())
 def test_cluster_scores_are_sums_of_score_residuals(seed, kind, weighted, strata):
@@ -114,6 +175,9 @@ def test_cluster_scores_are_sums_of_score_residuals(seed, kind, weighted, strata
     residuals = own.score_residuals(at) * own.weights[:, None]
     expected = [residuals[clusters == g].sum(axis=0) for g in range(6)]
     np.testing.assert_allclose(own.cluster_scores(at, clusters, 6), expected, rtol=1e-10, atol=1e-11)
+    np.testing.assert_array_equal(
+        own.cluster_scores(at, clusters.astype(np.uint8), 6), own.cluster_scores(at, clusters, 6)
+    )
 
 
 @pytest.mark.parametrize("offset", [0.0, 0.5, 2.0**53])
@@ -151,7 +215,10 @@ def test_chosen_rows_are_centred(weighted, share, layout):
     kept = x.copy()
     rows = random.permutation(10_000)[: int(share * 10_000)]
     weights = random.random(len(rows)) if weighted else None
-    own, center = blockwise.centered_rows(x, rows, weights)
+    extreme = np.zeros(3)
+    own, center = blockwise.centered_rows(x, rows, weights, extreme if share == 1.0 else None)
+    if share == 1.0:
+        np.testing.assert_array_equal(extreme, np.abs(own).max(axis=0))
     expected = np.average(x[rows], axis=0, weights=weights) if len(rows) else np.zeros(3)
     np.testing.assert_allclose(center, expected, rtol=1e-13)
     np.testing.assert_allclose(own, x[rows] - expected, atol=1e-12)
@@ -180,6 +247,29 @@ def test_codes_are_those_of_factorize(values):
     np.testing.assert_array_equal(labels, known)
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=SEEDS,
+    kind=st.sampled_from(["int8", "uint8", "int32", "int64", "uint64"]),
+    low=st.sampled_from(["lowest", -3, 0, 100, "highest"]),
+    width=st.sampled_from([1, 5, 90, 200, 10**6, 2**62]),
+    sort=st.booleans(),
+)
+def test_codes_of_any_whole_numbers_are_those_of_factorize(seed, kind, low, width, sort):
+    limits, random = np.iinfo(kind), np.random.default_rng(seed)
+    first = {"lowest": limits.min, "highest": max(limits.max - width, limits.min)}.get(low, low)
+    # Values that appear late, in one row, are not in a table made of the first ones.
+    steps = random.integers(0, max(width // 2, 1), 140_000).tolist()
+    steps[139_000] = width - 1
+    values = np.array([min(max(first + step, limits.min), limits.max) for step in steps], dtype=kind)
+    column = pd.Series(np.sort(values) if sort else values)
+    codes, labels = _codes(column, "id")
+    expected, known = pd.factorize(column)
+    np.testing.assert_array_equal(codes, expected)
+    np.testing.assert_array_equal(labels, known)
+    assert labels.dtype == known.dtype
+
+
 def test_labels_do_not_follow_the_data():
     data = pd.DataFrame({"time": [1.0, 2.0, 3.0], "event": [1, 1, 0], "x": [0.0, 1.0, 0.5], "id": [4, 5, 7]})
     design = build_design("Surv(time, event) ~ x", data, id="id")
@@ -190,8 +280,8 @@ def test_labels_do_not_follow_the_data():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_values_that_are_not_finite_are_found_anywhere(bad):
-    n = 70_000
-    for row in (0, 65_535, 65_536, n - 1):
+    n = 140_000
+    for row in (0, 65_535, 131_071, 131_072, n - 1):
         column = np.ones(n)
         column[row] = bad
         with pytest.raises(DataError, match=rf"column 'b', row {row} \(1 such rows\)"):

@@ -76,7 +76,7 @@ def test_predictions_are_steps_with_bands(fit) -> None:
 
 
 def test_survival_curves_mark_where_rows_end() -> None:
-    curves = survival_curves(data_of("veteran"), "Surv(time, status)", by="trt")
+    curves = survival_curves("Surv(time, status)", data_of("veteran"), by="trt")
     ax = drawings.survival_curves(curves)
     own = curves[1.0]
     np.testing.assert_array_equal(ax.lines[0].get_ydata(), own.survival)

@@ -38,8 +38,8 @@ RESULTS = {
     "bootstrap": (lambda fit: fit.bootstrap(30, seed=1), "30 multinomial bootstraps of 103 clusters; seed 1"),
     "score_bootstrap": (lambda fit: fit.score_bootstrap(99, seed=1), "score bootstrap, 103 clusters"),
     "vcov": (lambda fit: fit.vcov_robust(), "Cluster sandwich: clusters subject (172), correction stata; standard"),
-    "curve": (lambda fit: survival_curves(data_of("heart"), "Surv(start, stop, event)")["all"], "Survival curve: "),
-    "logrank": (lambda fit: logrank_test(data_of("heart"), "Surv(start, stop, event)", by="surgery"), "Log-rank test"),
+    "curve": (lambda fit: survival_curves("Surv(start, stop, event)", data_of("heart"))["all"], "Survival curve: "),
+    "logrank": (lambda fit: logrank_test("Surv(start, stop, event)", data_of("heart"), by="surgery"), "Log-rank test"),
     "smooth": (lambda fit: fit.schoenfeld_smooth("age"), "Coefficient of age over time (km)"),
     "fit": (lambda fit: fit, "Cox model (breslow ties): 172 rows, 172 subjects, 75 events, 103 clusters of id (stata)"),
 }

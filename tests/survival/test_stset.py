@@ -298,7 +298,7 @@ def test_curves_of_a_declaration():
     data = pd.read_csv(REFERENCE / "data" / "heart.csv")
     result = stset(data, "stop", "event", id="id", time0="start")
     curves = result.kaplan_meier(by="transplant", interval="plain")
-    same = kaplan_meier(data, "Surv(start, stop, event)", by="transplant", id="id", interval="plain")
+    same = kaplan_meier("Surv(start, stop, event)", data, by="transplant", id="id", interval="plain")
     for key, fitter in same.items():
         pd.testing.assert_frame_equal(curves[key].survival_function_, fitter.survival_function_)
         pd.testing.assert_frame_equal(curves[key].event_table, fitter.event_table)

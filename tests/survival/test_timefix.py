@@ -87,11 +87,11 @@ def test_every_estimator_on_times_joins_them() -> None:
     apart = SharedFrailty(theta=0.5, timefix=False).fit(formula, NEAR, cluster="g")
     assert abs(apart.beta[0] - fits[0].beta[0]) > 1e-3
     for data in (NEAR, clean):
-        assert survival_curves(data, "Surv(start, time, event)")["all"].time.tolist() == [0, 0.1, 0.3, 0.7, 1.1]
-    assert "2 times of the data joined" in repr(survival_curves(NEAR, "Surv(start, time, event)")["all"])
-    curve = kaplan_meier(NEAR, "Surv(time, event)")["all"]
+        assert survival_curves("Surv(start, time, event)", data)["all"].time.tolist() == [0, 0.1, 0.3, 0.7, 1.1]
+    assert "2 times of the data joined" in repr(survival_curves("Surv(start, time, event)", NEAR)["all"])
+    curve = kaplan_meier("Surv(time, event)", NEAR)["all"]
     assert curve.survival_function_.loc[0.3].item() == pytest.approx(4 / 6)
-    tests = [logrank_test(data, "Surv(start, time, event)", by="g") for data in (NEAR, clean)]
+    tests = [logrank_test("Surv(start, time, event)", data, by="g") for data in (NEAR, clean)]
     assert tests[0].statistic == pytest.approx(tests[1].statistic, rel=1e-12)
     assert "2 times joined" in str(tests[0])
 

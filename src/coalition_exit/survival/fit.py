@@ -401,7 +401,10 @@ class CoxFit(Fit):
         """Fit again on the same rows and risk sets, with other weights or fewer terms; see `refit`."""
         from coalition_exit.survival.cox import refit
 
-        return refit.refit(self, terms=terms, weights=weights)
+        # Clusters without ways were put in by with_vcov().
+        correction = "other" if self.clusters is not None and not self.ways else self.correction
+        found = refit.refit(self.state, self.formula, correction, self.ways, terms=terms, weights=weights)
+        return replace(self, **vars(found))
 
     def with_vcov(self, found: ClusterVcov) -> CoxFit:
         """Return the fit with another covariance, such as a two-way one; every print names it."""

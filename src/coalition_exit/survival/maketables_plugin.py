@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,7 +96,7 @@ class MaketablesMixin:
         value = 2 * (float(getattr(self, "loglik", np.nan)) - float(getattr(self, "loglik_null", np.nan)))
         if not np.isfinite(value) or not len(self.terms):
             return None
-        results = {"llr": value, "llr_df": len(self.terms), "llr_p": float(chi2.sf(value, len(self.terms)))}
+        results = {"llr": value, "llr_df": len(self.terms), "llr_p": float(chdtrc(len(self.terms), value))}
         return results[key]
 
     @property

@@ -7,14 +7,10 @@ imported when something is drawn.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-
-if TYPE_CHECKING:
-    from coalition_exit.survival.checks.schoenfeld_smooth import SchoenfeldSmooth
-    from coalition_exit.survival.curves.curves import Curve
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", "-.", ":")
@@ -24,6 +20,27 @@ _LABELS = {
     "survival difference": "Difference in survival",
     "survival ratio": "Ratio of survival",
 }
+
+
+class Tabled(Protocol):
+    """A curve that gives its numbers as a table: time, censored, survival, std_error, conf_low, conf_high."""
+
+    def to_frame(self, level: float = 0.95) -> pd.DataFrame: ...
+
+
+class Smoothed(Protocol):
+    """A coefficient over time: `schoenfeld_smooth`'s residuals and line, by its names."""
+
+    @property
+    def residuals(self) -> pd.DataFrame: ...
+    @property
+    def line(self) -> pd.DataFrame: ...
+    @property
+    def term(self) -> str: ...
+    @property
+    def transform(self) -> str: ...
+    @property
+    def estimate(self) -> float: ...
 
 
 def new_axes(ax: Any = None) -> Any:
@@ -56,7 +73,7 @@ def functional_form(table: pd.DataFrame, covariate: str, ax: Any = None) -> Any:
     return ax
 
 
-def coefficient_over_time(found: SchoenfeldSmooth, ax: Any = None) -> Any:
+def coefficient_over_time(found: Smoothed, ax: Any = None) -> Any:
     """Draw scaled Schoenfeld residuals against transformed time, with the smooth line, its band and the estimate."""
     ax = new_axes(ax)
     line, points = found.line, found.residuals
@@ -109,7 +126,7 @@ def _steps(ax: Any, own: pd.DataFrame, label: str, place: int) -> None:
     )  # fmt: skip
 
 
-def survival_curves(curves: Mapping[Hashable, Curve], ax: Any = None, *, level: float = 0.95) -> Any:
+def survival_curves(curves: Mapping[Hashable, Tabled], ax: Any = None, *, level: float = 0.95) -> Any:
     """Draw the Kaplan-Meier estimates that `survival_curves` gives, with their bands and marks where rows end."""
     ax = new_axes(ax)
     for place, (key, curve) in enumerate(curves.items()):

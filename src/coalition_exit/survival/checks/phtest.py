@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 from coalition_exit.errors import DataError, FitError, nearest, one_of
 from coalition_exit.survival.checks.residuals import event_residuals, expected_events
@@ -156,7 +156,7 @@ def _covariance(covariance: ArrayLike, p: int) -> Floats:
 def _table(pieces: _Pieces, sets: Mapping[str, list[int]]) -> pd.DataFrame:
     tests = [pieces.test(members) for members in sets.values()]
     statistic, df = np.array([value for value, _ in tests]), np.array([df for _, df in tests])
-    columns = {"term": list(sets), "statistic": statistic, "df": df, "p_value": chi2.sf(statistic, df)}
+    columns = {"term": list(sets), "statistic": statistic, "df": df, "p_value": chdtrc(df, statistic)}
     return pd.DataFrame(columns)
 
 

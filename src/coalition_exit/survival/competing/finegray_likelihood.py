@@ -7,7 +7,7 @@ import numpy as np
 from coalition_exit.survival.competing.finegray_risksets import FineGrayRiskSets
 from coalition_exit.survival.cox.partial import Evaluation, PartialLikelihood
 from coalition_exit.survival.cox.step_sums import per_time, sum_at_steps, sum_over_steps
-from coalition_exit.survival.data.surv import Floats, Integers
+from coalition_exit.survival.data.surv import Codes, Floats
 from coalition_exit.survival.inference.vcov import sum_by_cluster
 
 
@@ -55,6 +55,6 @@ class FineGrayLikelihood(PartialLikelihood):
         residual[rs.event] += x[rs.event] - mean[rs.last[rs.event]]
         return residual
 
-    def cluster_scores(self, at: Evaluation, cluster: Integers, n_cluster: int) -> Floats:
+    def cluster_scores(self, at: Evaluation, cluster: Codes, n_cluster: int) -> Floats:
         """Sum the weighted score residuals within clusters: shape (n_cluster, p)."""
         return sum_by_cluster(self.score_residuals(at) * self.weights[:, None], cluster, n_cluster)

@@ -8,14 +8,17 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from coalition_exit.survival.data.surv import Floats, Integers
+from coalition_exit.survival.data.surv import Codes, Floats, Integers
 
 # Multiplications per block of rows in a p x p product and in a product with a vector: blocks of this size stay in the
 # cache and on one thread. Waiting for a second thread costs more than it saves, and far more on a busy machine.
 _BLOCK = 262_144
 _VECTOR = 80_000
+_INT32 = np.iinfo(np.int32).max
 # Rows per block where a block is read or written once.
 _ROWS = 4096
+# Rows per block that is turned from columns to rows.
+_TURNED = 2048
 
 
 def blocks(x: Floats) -> Iterator[slice]:
@@ -91,37 +94,52 @@ def sum_moments(
     (K, p, p).
     """
     p, n_groups = x.shape[1], len(pointer) - 1
-    rows = min(max(_BLOCK // max(p, 1) ** 2, 256), _ROWS)
-    risk, work = np.empty(len(x)), np.empty((rows, p))
+    pieces = _pieces_in_blocks(pointer, p)
+    risk, work = np.empty(len(x)), np.empty((max((end - begin for begin, end, _ in pieces), default=0), p))
     zeroth, first, second = np.zeros(n_groups), np.zeros((n_groups, p)), np.zeros((n_groups, p, p))
     at_zero = offset is None and not beta.any()
     if at_zero:
         risk.fill(1.0)
-    ends = pointer.tolist()
-    pieces = (
-        (k, slice(begin, min(begin + rows, ends[k + 1])))
-        for k in range(n_groups)
-        for begin in range(ends[k], ends[k + 1], rows)
-    )
-    for k, part in pieces:
-        own, relative = x[part], risk[part]
+    for begin, end, inside in pieces:
+        own, relative = x[begin:end], risk[begin:end]
         if not at_zero:
-            relative[:] = times(own, beta)
+            np.dot(own, beta, out=relative)
             if offset is not None:
-                relative += offset[part]
+                relative += offset[begin:end]
             if shift:
                 relative -= shift
             np.exp(relative, out=relative)
-        weighted = relative if weights is None else relative * weights[part]
+        weighted = relative if weights is None else relative * weights[begin:end]
         plain = at_zero and weights is None
-        scaled = own if plain else np.multiply(own, weighted[:, None], out=work[: len(own)])
-        zeroth[k] += weighted.sum()
-        first[k] += weighted_sum(weighted, own)
-        second[k] += scaled.T @ own
+        scaled = own if plain else np.multiply(own, weighted[:, None], out=work[: end - begin])
+        for k, part in inside:
+            some, rows = weighted[part], own[part]
+            zeroth[k] += np.add.reduce(some)
+            first[k] += np.dot(some, rows)
+            second[k] += np.dot(scaled[part].T, rows)
     return risk, zeroth, first, second
 
 
-def centered_rows(x: Floats, rows: Integers, weights: Floats | None) -> tuple[Floats, Floats]:
+def _pieces_in_blocks(pointer: Integers, p: int) -> list[tuple[int, int, list[tuple[int, slice]]]]:
+    """Cut rows into blocks that fit the cache, and these into pieces of one group.
+
+    Returns begin and end of each block with its pieces: group, and place within the block.
+    """
+    rows, m = max(min(_BLOCK // max(p, 1) ** 2, _VECTOR // max(p, 1)), 64), int(pointer[-1])
+    edges = np.union1d(pointer, np.arange(0, m, rows))
+    group = (np.searchsorted(pointer, edges, side="right") - 1).tolist()
+    begins = range(0, m, rows)
+    places = np.searchsorted(edges, [*begins, m]).tolist()
+    at = edges.tolist()
+    return [
+        (begin, at[last], [(group[i], slice(at[i] - begin, at[i + 1] - begin)) for i in range(first, last)])
+        for begin, first, last in zip(begins, places[:-1], places[1:], strict=True)
+    ]
+
+
+def centered_rows(
+    x: Floats, rows: Integers, weights: Floats | None, extreme: Floats | None = None
+) -> tuple[Floats, Floats]:
     """Copy some rows of x, each row contiguous, less their mean.
 
     Parameters
@@ -132,6 +150,8 @@ def centered_rows(x: Floats, rows: Integers, weights: Floats | None) -> tuple[Fl
         Positions of the m rows wanted, each once.
     weights
         Of the m rows in the mean, or None.
+    extreme
+        Takes the largest absolute value of each column of the copy, shape (p,); for m = n alone.
 
     Returns
     -------
@@ -158,16 +178,18 @@ def centered_rows(x: Floats, rows: Integers, weights: Floats | None) -> tuple[Fl
         share[rows] = 1.0 if weights is None else weights
         center = share @ x / share.sum()
         del share
-    place = np.empty(n, dtype=np.int64) if m == n else np.full(n, -1)
+    place: Codes = np.full(n, -1, dtype=np.int32 if n <= _INT32 else np.int64)
     for begin in range(0, m, _ROWS):
         some = rows[begin : begin + _ROWS]
         place[some] = np.arange(begin, begin + len(some))
-    to, columns, own = _as_items(chosen), np.empty((p, _ROWS)), np.empty((_ROWS, p))
-    for begin in range(0, n, _ROWS):
-        here = place[begin : begin + _ROWS]
+    to, columns, own = _as_items(chosen), np.empty((p, _TURNED)), np.empty((_TURNED, p))
+    for begin in range(0, n, _TURNED):
+        here = place[begin : begin + _TURNED]
         size = len(here)
-        np.subtract(x[begin : begin + size].T, center[:, None], out=columns[:, :size])
-        own[:size] = columns[:, :size].T
+        some = np.subtract(x[begin : begin + size].T, center[:, None], out=columns[:, :size])
+        own[:size] = some.T
+        if extreme is not None:
+            np.maximum(extreme, np.maximum(some.max(axis=1), -some.min(axis=1)), out=extreme)
         items = _as_items(own[:size])
         if m < n:
             items, here = items[here >= 0], here[here >= 0]

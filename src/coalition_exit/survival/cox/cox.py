@@ -19,11 +19,12 @@ from coalition_exit.survival.cox.risksets import RiskSets, prepare_risk_sets
 from coalition_exit.survival.cox.solver import Solution, maximize
 from coalition_exit.survival.cox.splitlikelihood import SplitLikelihood
 from coalition_exit.survival.cox.state import CoxState
-from coalition_exit.survival.cox.timevarying import MOST_VALUES, TimeFunction, all_names, expand_design, split_size
+from coalition_exit.survival.cox.timevarying import MOST_VALUES, all_names, expand_design, split_size
 from coalition_exit.survival.data.design import Design, build_design
 from coalition_exit.survival.data.dropped import missing_by_column
-from coalition_exit.survival.data.surv import Floats, check_episodes
-from coalition_exit.survival.data.timefix import join_near_times, near_event_times, whole_times
+from coalition_exit.survival.data.surv import Codes, Floats, Integers, check_episodes
+from coalition_exit.survival.data.timefix import join_near_times, near_event_times
+from coalition_exit.survival.data.timeterms import TimeFunction
 from coalition_exit.survival.fit import CoxFit
 from coalition_exit.survival.inference.vcov import CORRECTIONS, cluster_sandwich, cluster_vcov, correction_factor
 from coalition_exit.survival.inference.ways import combine_ways, name_ways, separate_ways
@@ -160,7 +161,7 @@ class CoxPH:
         elif isinstance(cluster, str):
             beside["cluster"] = cluster
         n_joined, risk_sets = 0, None
-        if self.timefix and not whole_times(design.surv):
+        if self.timefix and not design.surv.is_whole:
             risk_sets = prepare_risk_sets(design.surv, design.strata)
             if near_event_times(design.surv, risk_sets) or _overlap(design):
                 surv, n_joined = join_near_times(design.surv)
@@ -284,14 +285,18 @@ def _likelihood(design: Design, risk_sets: RiskSets, ties: str) -> tuple[_AnyLik
     rows = risk_sets.rows
     weights = None if design.weights is None else design.weights[rows]
     offset = None if design.offset is None else design.offset[rows]
-    x, center = centered_rows(design.x, rows, weights)
+    extreme = np.zeros(design.x.shape[1]) if len(rows) == len(design.x) else None
+    x, center = centered_rows(design.x, rows, weights, extreme)
     if design.time_terms:
         terms = tuple(replace(term, x=term.x[rows]) for term in design.time_terms)
         split = SplitLikelihood(risk_sets, x, terms, weights, offset, ties)
         return split, np.concatenate([center, np.zeros(split.width - len(center))])
     if ties == "exact":
         return ExactLikelihood(risk_sets, x, offset), center
-    return PartialLikelihood(risk_sets, x, weights, offset, ties), center
+    likelihood = PartialLikelihood(risk_sets, x, weights, offset, ties)
+    if extreme is not None:
+        vars(likelihood)["largest"] = extreme
+    return likelihood, center
 
 
 def _overlap(design: Design) -> bool:
@@ -315,5 +320,14 @@ def _robust(
 ) -> Floats:
     assert design.cluster is not None
     assert design.n_cluster is not None
-    summed = likelihood.cluster_scores(solution.at, design.cluster[risk_sets.rows], design.n_cluster)
+    codes = _codes_at_risk(design.cluster, design.n_cluster, risk_sets)
+    summed = likelihood.cluster_scores(solution.at, codes, design.n_cluster)
     return cluster_sandwich(solution.inverse, summed, factor)
+
+
+def _codes_at_risk(cluster: Integers, n_cluster: int, risk_sets: RiskSets) -> Codes:
+    """Return the cluster of each row at risk; in few bytes each where most rows are at risk."""
+    rows = risk_sets.rows
+    if 2 * len(rows) < len(cluster):
+        return cluster[rows]
+    return np.take(cluster.astype(np.min_scalar_type(n_cluster)), rows)

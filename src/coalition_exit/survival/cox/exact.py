@@ -29,7 +29,7 @@ from scipy.special import expit
 from coalition_exit.errors import DataError
 from coalition_exit.survival.cox.partial import Evaluation, PartialLikelihood
 from coalition_exit.survival.cox.risksets import RiskSets
-from coalition_exit.survival.data.surv import Floats, Integers
+from coalition_exit.survival.data.surv import Codes, Floats, Integers
 
 # Rows multiplied out at a time: bounds the memory, (p + 1)(p + 2) numbers for each.
 _CHUNK = 16_384
@@ -149,7 +149,7 @@ class ExactLikelihood:
         """Refuse: a row's share in a tied event time is not defined."""
         _refuse()
 
-    def cluster_scores(self, at: Evaluation, cluster: Integers, n_cluster: int) -> NoReturn:
+    def cluster_scores(self, at: Evaluation, cluster: Codes, n_cluster: int) -> NoReturn:
         """Refuse: there are no score residuals to sum."""
         _refuse()
 

@@ -28,8 +28,9 @@ from scipy.special import chdtrc
 
 from coalition_exit.errors import DataError, FitError, nearest, one_of
 from coalition_exit.survival.cox.firth import FirthLikelihood, maximize_firth, require_firth
+from coalition_exit.survival.cox.likelihood import Likelihood
 from coalition_exit.survival.cox.partial import Evaluation
-from coalition_exit.survival.cox.solver import Likelihood, maximize
+from coalition_exit.survival.cox.solver import maximize
 from coalition_exit.survival.cox.state import CoxState
 from coalition_exit.survival.data.surv import Floats, Integers
 

@@ -16,15 +16,13 @@ Biometrics 57, 114-119; Kelley, J. E. (1960), J. SIAM 8, 703-712 (cutting planes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from coalition_exit.errors import FitError
+from coalition_exit.survival.cox.likelihood import Likelihood
 from coalition_exit.survival.data.surv import Floats, Integers
-
-if TYPE_CHECKING:
-    from coalition_exit.survival.cox.solver import Likelihood
 
 # A direction may put a row above an event by this share of the direction's range: rounding.
 _TOLERANCE = 1e-8

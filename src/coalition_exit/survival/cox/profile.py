@@ -20,7 +20,8 @@ from scipy.special import chdtrc, ndtri
 from coalition_exit.errors import DataError, FitError, nearest, one_of
 from coalition_exit.survival.cox import firth
 from coalition_exit.survival.cox.hypothesis import _Restricted, solver_likelihood
-from coalition_exit.survival.cox.solver import Likelihood, maximize
+from coalition_exit.survival.cox.likelihood import Likelihood
+from coalition_exit.survival.cox.solver import maximize
 from coalition_exit.survival.cox.state import CoxState
 
 

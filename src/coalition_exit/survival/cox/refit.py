@@ -5,9 +5,9 @@ Rows, sorting, risk sets and centred covariates are those of the first fit; noth
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,47 +15,74 @@ from numpy.typing import ArrayLike
 from coalition_exit.errors import DataError, FitError, nearest, one_of
 from coalition_exit.survival.cox.partial import PartialLikelihood
 from coalition_exit.survival.cox.solver import maximize
+from coalition_exit.survival.cox.state import CoxState
 from coalition_exit.survival.data.formula import split_terms
 from coalition_exit.survival.data.surv import Floats, Integers, refuse_other_index
-from coalition_exit.survival.inference.vcov import CORRECTIONS, cluster_sandwich, cluster_vcov, correction_factor
+from coalition_exit.survival.inference.vcov import (
+    CORRECTIONS,
+    ClusterVcov,
+    cluster_sandwich,
+    cluster_vcov,
+    correction_factor,
+)
 
-if TYPE_CHECKING:
-    from coalition_exit.survival.fit import CoxFit
+
+@dataclass(frozen=True, eq=False)
+class Refit:
+    """What a refit changes in a fit, by the names of `fit.CoxFit`."""
+
+    terms: tuple[str, ...]
+    beta: Floats
+    covariance: Floats
+    model_covariance: Floats
+    loglik: float
+    loglik_null: float
+    n_iter: int
+    formula: str
+    state: CoxState
+    clusters: ClusterVcov | None
 
 
 def refit(
-    fit: CoxFit,
+    state: CoxState,
+    formula: str,
+    correction: str | None,
+    ways: Mapping[str, Any],
     *,
     terms: Sequence[str] | None = None,
     weights: ArrayLike | None = None,
     max_iter: int = 100,
     tolerance: float = 1e-14,
-) -> CoxFit:
-    """Fit the model of a fit again, with other case weights or some of its terms.
+) -> Refit:
+    """Fit a model again, with other case weights or some of its terms.
 
     The result is that of ``CoxPH.fit`` on the same rows, to rounding.
 
     Parameters
     ----------
-    fit
-        A Cox fit with Breslow or Efron ties and without penalty.
+    state
+        Of a Cox fit with Breslow or Efron ties and without penalty, n rows.
+    formula
+        Of that fit.
+    correction, ways
+        Small-sample factor and ways of clustering of that fit; the covariance is of the same kind.
     terms
         Names of the coefficients to keep; all of them by default.
     weights
-        Case weights, one for each row of the fit (``fit.n_obs``), >= 0; those of the fit by default.
+        Case weights, shape (n,), >= 0; those of the fit by default.
     max_iter, tolerance
         As in `cox.CoxPH`.
 
     Returns
     -------
-    CoxFit
-        Covariance and small-sample factor are of the kind the fit was made with. ``formula`` names the response, the
-        terms kept and the strata.
+    Refit
+        ``formula`` names the response, the terms kept and the strata.
 
     Raises
     ------
     DataError
-        An unknown term, weights that cannot be used, a penalty, exact ties, rows split for tt() terms.
+        An unknown term, weights that cannot be used, a penalty, exact ties, rows split for tt() terms, a covariance
+        that no fit makes.
     FitError
         As ``CoxPH.fit``.
 
@@ -63,16 +90,16 @@ def refit(
     --------
     coalition_exit.survival.inference.reweighted : many weight vectors at once.
     """
-    state = fit.state
-    _require_rows(fit)
-    columns = None if terms is None else _columns(fit.terms, terms)
+    _require_rows(state, correction)
+    known = state.design.names
+    columns = None if terms is None else _columns(known, terms)
     refuse_other_index(weights, state.design.index, "weights")
     given = None if weights is None else _checked_weights(weights, len(state.design.surv))
     rows = state.risk_sets.rows
     likelihood = state.likelihood.again(columns, None if given is None else given[rows])
     if not (likelihood.event_weight > 0).any():
         raise FitError("no_events", "no events with positive weight")
-    names = fit.terms if columns is None else tuple(fit.terms[j] for j in columns)
+    names = known if columns is None else tuple(known[j] for j in columns)
     solution = maximize(likelihood, names, max_iter, tolerance)
     design, center = state.design, state.center
     if columns is not None:
@@ -84,25 +111,24 @@ def refit(
         beta=solution.beta.copy(), inverse=solution.inverse.copy(),
     )  # fmt: skip
     found, covariance = None, solution.inverse
-    if fit.ways:
-        found = cluster_vcov(again, fit.ways, fit.correction or "none")
+    if ways:
+        found = cluster_vcov(again, ways, correction or "none")
         covariance = found.vcov
     elif design.cluster is not None and design.n_cluster is not None:
-        factor = correction_factor(fit.correction or "none", design.n_cluster)
+        factor = correction_factor(correction or "none", design.n_cluster)
         summed = likelihood.cluster_scores(solution.at, design.cluster[rows], design.n_cluster)
         covariance = cluster_sandwich(solution.inverse, summed, factor)
-    return replace(
-        fit, terms=names, beta=solution.beta, covariance=covariance, model_covariance=solution.inverse.copy(),
+    return Refit(
+        terms=names, beta=solution.beta, covariance=covariance, model_covariance=solution.inverse.copy(),
         loglik=solution.at.loglik, loglik_null=solution.null.loglik, n_iter=solution.iterations, state=again,
-        formula=fit.formula if columns is None else _formula(fit.formula, names), clusters=found,
+        formula=formula if columns is None else _formula(formula, names), clusters=found,
     )  # fmt: skip
 
 
-def _require_rows(fit: CoxFit) -> None:
+def _require_rows(state: CoxState, correction: str | None) -> None:
     """Refuse fits whose likelihood is not that of the data's own rows, or whose covariance was put in later."""
-    state = fit.state
     state.require_plain("a refit")
-    if fit.correction not in (None, *CORRECTIONS) or (fit.clusters is not None and not fit.ways):
+    if correction not in (None, *CORRECTIONS):
         raise DataError("refit", "a fit with the covariance it was made with", "another, put in by with_vcov()")
     if type(state.likelihood) is not PartialLikelihood or state.design.source is not None:
         raise DataError("refit", "a fit without tt() terms", "rows split at the event times")

@@ -68,7 +68,7 @@ class RiskSets:
     @cached_property
     def at_risk_once(self) -> bool:
         """True when every row is at risk at one event time only, as daily rows are."""
-        return bool((self.first == self.last).all())
+        return self.first is self.last or bool((self.first == self.last).all())
 
     @property
     def from_the_start(self) -> bool:
@@ -311,15 +311,20 @@ def prepare_risk_sets(surv: Surv, strata: Integers | None = None) -> RiskSets:
         With no event in ``surv`` the result has no rows and no times.
     """
     if strata is None:
-        times, first, last = _single_stratum(surv)
+        times = distinct(surv.stop[surv.event])
         stratum = np.zeros(len(times), dtype=np.int64)
+        unit = _unit_rows(surv, times)
+        if unit is not None:
+            rows, last = unit
+            return _sorted_index(rows, last, last, surv.event[rows], times, stratum, len(surv))
+        first, last = _single_stratum(surv, times)
     else:
         times, stratum, first, last = _stratified(surv, strata)
     return _index(first, last, surv.event, times, stratum)
 
 
 def _index(first: Integers, last: Integers, event: NDArray[np.bool_], times: Floats, stratum: Integers) -> RiskSets:
-    """Index rows by their ranges; those that cross no event time (first > last) are left out."""
+    """Index rows, n of them, by their ranges; those that cross no event time (first > last) are left out."""
     crosses = first <= last
     if crosses.all():
         # Rows in order of their last event time: neighbours in a sum are neighbours in memory.
@@ -332,6 +337,19 @@ def _index(first: Integers, last: Integers, event: NDArray[np.bool_], times: Flo
     last = np.repeat(np.arange(len(times)), size)
     # Rows at risk from the first event time of all share one zero.
     first = first[rows] if first.any() else np.broadcast_to(np.int64(0), len(rows))
+    return _sorted_index(rows, first, last, event[rows], times, stratum, n_rows)
+
+
+def _sorted_index(
+    rows: Integers,
+    first: Integers,
+    last: Integers,
+    event: NDArray[np.bool_],
+    times: Floats,
+    stratum: Integers,
+    n_rows: int,
+) -> RiskSets:
+    """Index the m rows at risk, which come in order of their last event time."""
     begins = np.flatnonzero(np.diff(stratum, prepend=stratum[0] - 1)) if len(times) else np.zeros(0, dtype=np.int64)
     bounds = np.append(begins, len(times))
     early: NDArray[np.bool_] | None
@@ -343,15 +361,38 @@ def _index(first: Integers, last: Integers, event: NDArray[np.bool_], times: Flo
     else:
         early = first == bounds[np.searchsorted(bounds, first, side="right") - 1]
         early = None if early.all() else early
-    return RiskSets(rows, first, last, event[rows], times, stratum, n_rows, bounds, early)
+    return RiskSets(rows, first, last, event, times, stratum, n_rows, bounds, early)
 
 
-def _single_stratum(surv: Surv) -> tuple[Floats, Integers, Integers]:
-    times = distinct(surv.stop[surv.event])
-    right_censored = bool(surv.start.max(initial=-np.inf) == -np.inf)
-    last = count_up_to(times, surv.stop) - 1
-    first = np.zeros(len(last), dtype=np.int64) if right_censored else count_up_to(times, surv.start)
-    return times, first, last
+def _single_stratum(surv: Surv, times: Floats) -> tuple[Integers, Integers]:
+    """Return the first event time that each row crosses and the last, shapes (n,)."""
+    last = count_up_to(times, surv.stop)
+    last -= 1
+    if not len(times) or surv.start.max(initial=-np.inf) < times[0]:
+        return np.broadcast_to(np.int64(0), len(last)), last
+    if surv.breaks is None:
+        return count_up_to(times, surv.start), last
+    first = np.empty_like(last)
+    first[1:] = last[:-1] + 1
+    first[surv.breaks] = count_up_to(times, surv.start[surv.breaks])
+    return first, last
+
+
+def _unit_rows(surv: Surv, times: Floats) -> tuple[Integers, Integers] | None:
+    """Return rows at risk and their event times, both in order of time, where each row is one unit long (daily rows).
+
+    None where rows are not such, or do not follow one another.
+    """
+    begins, n = surv.breaks, len(surv)
+    if begins is None or len(begins) * len(times) > n or not surv.is_whole:
+        return None
+    ends = np.append(begins[1:], n)
+    start, stop = surv.start[begins], surv.stop[ends - 1]
+    # Whole positive lengths whose sum is their number are all 1.
+    if not bool((stop - start == ends - begins).all()):
+        return None
+    k, run = np.nonzero((start < times[:, None]) & (times[:, None] <= stop))
+    return begins[run] + (times[k] - start[run]).astype(np.int64) - 1, k
 
 
 def _stratified(surv: Surv, strata: Integers) -> tuple[Floats, Integers, Integers, Integers]:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import scipy.linalg
 
 from coalition_exit.errors import FitError
 from coalition_exit.survival.cox.blockwise import largest
+from coalition_exit.survival.cox.likelihood import Likelihood
 from coalition_exit.survival.cox.monotone import check_monotone
 from coalition_exit.survival.cox.partial import Evaluation, PartialLikelihood
-from coalition_exit.survival.cox.risksets import RiskSets
 from coalition_exit.survival.data.surv import Floats, Integers
 
-__all__ = ["Likelihood", "Solution", "check_information", "check_monotone", "maximize"]
+__all__ = ["Solution", "check_information", "check_monotone", "maximize"]
 
 # Largest share of a column's variation that may be left once the other columns are taken out for
 # it to count as collinear, on the scale of a correlation matrix.
@@ -36,25 +35,6 @@ _ROUNDING_STEPS = 3
 # By this iteration the gain of a step falls quadratically, unless the likelihood is monotone: then by 1 / e.
 _LATE = 8
 _SLOW = 0.2
-
-
-class Likelihood(Protocol):
-    """What the solver needs of a log-likelihood in p coefficients, m rows at risk."""
-
-    x: Floats
-    risk_sets: RiskSets
-    ties: str
-
-    @property
-    def event_weight(self) -> Floats: ...
-
-    @property
-    def weights(self) -> Floats: ...
-
-    @property
-    def total_weight(self) -> float: ...
-
-    def evaluate(self, beta: Floats) -> Evaluation: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,6 +137,7 @@ class _Newton:
         self, likelihood: Likelihood, names: Sequence[str], scale: Floats, ridge: Floats, tolerance: float
     ) -> None:
         self.likelihood, self.names, self.scale, self.ridge, self.tolerance = likelihood, names, scale, ridge, tolerance
+        self.penalty = np.diag(ridge)
         self.size = _size(likelihood)
         self.last_gain = self.least_gain = np.inf
         self.stalled = 0
@@ -165,7 +146,7 @@ class _Newton:
     def step(self, beta: Floats, at: Evaluation, iteration: int) -> tuple[Floats, bool]:
         """Return the Newton step and whether it is the last."""
         score = at.score - self.ridge * beta
-        step = _newton_step(at.information + np.diag(self.ridge), score, self.scale)
+        step = _newton_step(at.information + self.penalty, score, self.scale)
         if step is None:
             self.check_monotone()
             raise FitError("not_converged", f"the information is singular at iteration {iteration}{self._span(beta)}")

@@ -19,8 +19,9 @@ from coalition_exit.errors import DataError
 from coalition_exit.survival.cox.blockwise import gram
 from coalition_exit.survival.cox.partial import Evaluation, PartialLikelihood, _steps
 from coalition_exit.survival.cox.risksets import RiskSets
-from coalition_exit.survival.cox.timevarying import TimeTerm, pair_values, time_factor
-from coalition_exit.survival.data.surv import Floats, Integers
+from coalition_exit.survival.cox.timevarying import pair_values, time_factor
+from coalition_exit.survival.data.surv import Codes, Floats, Integers
+from coalition_exit.survival.data.timeterms import TimeTerm
 
 # Numbers in the covariates of a block of split rows; a handful of copies are alive at once.
 BLOCK_VALUES = 1 << 19
@@ -282,7 +283,7 @@ class SplitLikelihood:
         """Refuse: there is one for every split row."""
         _refuse()
 
-    def cluster_scores(self, at: Evaluation, cluster: Integers, n_cluster: int) -> Floats:
+    def cluster_scores(self, at: Evaluation, cluster: Codes, n_cluster: int) -> Floats:
         """Sum the weighted score residuals at an evaluation of this class within clusters: shape (n_cluster, p)."""
         assert isinstance(at, SplitEvaluation)
         total = np.zeros((n_cluster, self.width))

@@ -16,69 +16,22 @@ dependent covariates and time dependent coefficients in the Cox model, section 4
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coalition_exit.errors import DataError, nearest, one_of
+from coalition_exit.errors import DataError
 from coalition_exit.survival.cox.risksets import RiskSets, prepare_risk_sets
+from coalition_exit.survival.data.design import Design
 from coalition_exit.survival.data.surv import Floats, Integers, Surv
+from coalition_exit.survival.data.timeterms import TimeFunction, TimeTerm
 
-if TYPE_CHECKING:
-    from coalition_exit.survival.data.design import Design
-
-TimeFunction = Callable[..., Any]
 # Largest expanded design, in numbers (8 bytes each; the fit holds two copies).
 MOST_VALUES = 30_000_000
 # Split rows on which a function f(x, t) is tried alone.
 _TRIED = 64
-
-
-def _identity(t: Floats) -> Floats:
-    return t
-
-
-TIME_FUNCTIONS: dict[str, TimeFunction] = {"log": np.log, "identity": _identity, "sqrt": np.sqrt}
-
-
-@dataclass(frozen=True, eq=False)
-class TimeTerm:
-    """One term tt(x, function).
-
-    Attributes
-    ----------
-    names : tuple of str
-        Names of the q coefficients.
-    x : shape (n, q)
-        The covariates before they are multiplied.
-    function : callable
-        g(t), which multiplies x; or f(x, t), which gives the covariate itself.
-    """
-
-    names: tuple[str, ...]
-    x: Floats
-    function: TimeFunction
-
-
-def find_function(name: str, given: Mapping[str, TimeFunction] | None) -> TimeFunction:
-    """Return the function named in a tt() term: the user's, or log, identity or sqrt.
-
-    Raises
-    ------
-    DataError
-        Unknown name (with the nearest one), or a value that cannot be called.
-    """
-    known = {**TIME_FUNCTIONS, **(given or {})}
-    if name not in known:
-        raise DataError("formula, tt()", f"a function, {one_of(known)}", repr(name), nearest(name, known))
-    if not callable(known[name]):
-        raise DataError(
-            f"tt[{name!r}]", "a function of time, g(t), or of covariate and time, f(x, t)", repr(known[name])
-        )
-    return known[name]
 
 
 def split_size(design: Design, risk_sets: RiskSets) -> tuple[int, int]:

@@ -8,151 +8,22 @@ therefore computed here and put into lifelines' fitters, whose plots and methods
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import norm
 
-from coalition_exit.errors import DataError, nearest, one_of
+from coalition_exit.errors import DataError
+from coalition_exit.survival.curves.curve import Curve, reach_of
 from coalition_exit.survival.curves.fitters import kaplan_meier_fitter, nelson_aalen_fitter
 from coalition_exit.survival.data.design import Design, _codes, _column, build_design
+from coalition_exit.survival.data.formula import require_response
 from coalition_exit.survival.data.surv import Floats, Integers, Surv, check_episodes
 from coalition_exit.survival.data.timefix import join_near_times
-from coalition_exit.survival.shown import Shown
 
-INTERVALS = ("log-log", "log", "plain")
 _BLOCK = 10_000_000
-
-
-@dataclass(frozen=True, eq=False)
-class Curve(Shown):
-    """Kaplan-Meier and Nelson-Aalen estimates of one group at T times.
-
-    The times are those of events, censorings and entries; a boundary between two episodes of one
-    subject is neither (if subjects are known). Counts are sums of weights.
-
-    Attributes
-    ----------
-    time : shape (T,)
-        Ascending; the first is where observation begins.
-    at_risk : shape (T,)
-        Rows with ``start < time <= stop``: the denominator at an event.
-    events, censored, entered : shape (T,)
-        Events and censorings at the time, entries just after it.
-    survival, hazard : shape (T,)
-        Kaplan-Meier estimate, and the cumulative hazard, sum of events / at_risk.
-    survival_variance : shape (T,)
-        Variance of log(survival): Greenwood's sum of d / (Y (Y - d)), or of the infinitesimal
-        jackknife by cluster. NaN once the estimate is 0.
-    hazard_variance : shape (T,)
-        Sum of d / Y^2, or of the infinitesimal jackknife.
-    robust : bool
-        The variances are the infinitesimal jackknife's.
-    spells : DataFrame
-        Episodes put together where one follows another of the same subject: ``entry``,
-        ``duration`` (the end), ``event``, ``weight``.
-    n_joined : int
-        Distinct times of the data, all groups together, joined to one from which they differ by rounding only.
-    """
-
-    time: Floats
-    at_risk: Floats
-    events: Floats
-    censored: Floats
-    entered: Floats
-    survival: Floats
-    survival_variance: Floats
-    hazard: Floats
-    hazard_variance: Floats
-    robust: bool
-    spells: pd.DataFrame = field(repr=False)
-    n_joined: int = 0
-
-    @property
-    def heading(self) -> str:
-        errors = "robust" if self.robust else "Greenwood's"
-        joined = (
-            f"; {self.n_joined} times of the data joined to one they differ from by rounding" if self.n_joined else ""
-        )
-        most = self.at_risk.max(initial=0)
-        return f"Survival curve: {most:g} at risk at most, {self.events.sum():g} events, {errors} errors{joined}"
-
-    @property
-    def shown(self) -> pd.DataFrame:
-        return self.to_frame()[["time", "at_risk", "events", "survival", "std_error", "conf_low", "conf_high"]]
-
-    def plot(self, ax: Any = None, level: float = 0.95) -> Any:
-        """Draw the Kaplan-Meier estimate with its band, and return the axes."""
-        from coalition_exit.survival import plots
-
-        return plots.survival_curves({"": self}, ax, level=level)
-
-    @property
-    def std_error(self) -> Floats:
-        """Standard error of the survival estimate, shape (T,)."""
-        return np.asarray(self.survival * np.sqrt(self.survival_variance))
-
-    def survival_interval(self, level: float = 0.95, kind: str = "log-log") -> tuple[Floats, Floats]:
-        """Lower and upper pointwise bounds of the survival function, NaN where it is 0.
-
-        Parameters
-        ----------
-        level
-            Confidence level.
-        kind
-            "log-log" (Stata's, Kalbfleisch and Prentice 1980), "log" (R's default) or "plain".
-        """
-        reach, s = _reach(level, kind) * np.sqrt(self.survival_variance), self.survival
-        with np.errstate(divide="ignore", invalid="ignore"):
-            if kind == "plain":
-                low, high = np.maximum(s - reach * s, 0.0), np.minimum(s + reach * s, 1.0)
-            elif kind == "log":
-                low, high = np.exp(np.log(s) - reach), np.minimum(np.exp(np.log(s) + reach), 1.0)
-            else:
-                middle, shift = np.log(-np.log(s)), reach / np.log(s)
-                low, high = np.exp(-np.exp(middle - shift)), np.exp(-np.exp(middle + shift))
-        low, high = np.where(s == 1, 1.0, low), np.where(s == 1, 1.0, high)
-        return np.where(s > 0, low, np.nan), np.where(s > 0, high, np.nan)
-
-    def hazard_interval(self, level: float = 0.95, kind: str = "log") -> tuple[Floats, Floats]:
-        """Lower and upper pointwise bounds of the cumulative hazard: "log" (Stata's) or "plain"."""
-        if kind == "log-log":
-            raise DataError("interval", "'log' or 'plain' for a cumulative hazard", repr(kind))
-        reach, h = _reach(level, kind) * np.sqrt(self.hazard_variance), self.hazard
-        if kind == "plain":
-            return np.maximum(h - reach, 0.0), h + reach
-        ratio = np.exp(reach / np.where(h > 0, h, 1.0))
-        return h / ratio, h * ratio
-
-    def to_frame(self, level: float = 0.95, kind: str = "log-log") -> pd.DataFrame:
-        """One row a time: counts, survival with standard error and interval, cumulative hazard."""
-        low, high = self.survival_interval(level, kind)
-        return pd.DataFrame(
-            {
-                "time": self.time,
-                "at_risk": self.at_risk,
-                "events": self.events,
-                "censored": self.censored,
-                "entered": self.entered,
-                "survival": self.survival,
-                "std_error": self.std_error,
-                "conf_low": low,
-                "conf_high": high,
-                "cumulative_hazard": self.hazard,
-                "hazard_std_error": np.sqrt(self.hazard_variance),
-            }
-        )
-
-
-def _reach(level: float, kind: str) -> float:
-    if not 0 < level < 1:
-        raise DataError("level", "a number between 0 and 1", repr(level))
-    if kind not in INTERVALS:
-        raise DataError("interval", one_of(INTERVALS), repr(kind), nearest(str(kind), INTERVALS))
-    return float(norm.ppf(0.5 + level / 2))
 
 
 def estimate_curve(
@@ -275,8 +146,8 @@ def _jackknife(
 
 
 def survival_curves(
-    data: pd.DataFrame,
     response: str,
+    data: pd.DataFrame,
     *,
     by: str | Sequence[str] | None = None,
     id: str | None = None,
@@ -284,8 +155,7 @@ def survival_curves(
     cluster: str | None = None,
 ) -> dict[Hashable, Curve]:
     """Estimate a `Curve` for each group; parameters, keys and errors as `kaplan_meier`."""
-    if "~" in response:
-        raise DataError("response", "'Surv(start, stop, event)', with the groups in by=", repr(response))
+    require_response(response, "with the groups in by=")
     design = build_design(f"{response} ~ 1", data, id=id, weights=weights, cluster=cluster)
     surv, n_joined = join_near_times(design.surv)
     design = replace(design, surv=surv)
@@ -322,8 +192,8 @@ def group_codes(data: pd.DataFrame, by: str | Sequence[str] | None) -> tuple[Int
 
 
 def kaplan_meier(
-    data: pd.DataFrame,
     response: str,
+    data: pd.DataFrame,
     *,
     by: str | Sequence[str] | None = None,
     id: str | None = None,
@@ -336,10 +206,10 @@ def kaplan_meier(
 
     Parameters
     ----------
-    data
-        One row per episode. Never changed.
     response
         ``"Surv(start, stop, event)"`` or ``"Surv(time, event)"``.
+    data
+        One row per episode. Never changed.
     by
         Column, or columns, with the groups; a subject may change its group over time.
     id
@@ -368,14 +238,14 @@ def kaplan_meier(
     DataError
         As for the estimators: unknown columns, missing values, overlapping episodes of a subject.
     """
-    _reach(level, interval)
-    curves = survival_curves(data, response, by=by, id=id, weights=weights, cluster=cluster)
+    reach_of(level, interval)
+    curves = survival_curves(response, data, by=by, id=id, weights=weights, cluster=cluster)
     return {key: kaplan_meier_fitter(c, _label(by, key), level, interval) for key, c in curves.items()}
 
 
 def nelson_aalen(
-    data: pd.DataFrame,
     response: str,
+    data: pd.DataFrame,
     *,
     by: str | Sequence[str] | None = None,
     id: str | None = None,
@@ -390,8 +260,8 @@ def nelson_aalen(
     increments are d / Y and their variances d / Y^2, as in Stata and in R's ``survfit(ctype = 1)``;
     lifelines' own default breaks ties up instead.
     """
-    _reach(level, interval)
-    curves = survival_curves(data, response, by=by, id=id, weights=weights, cluster=cluster)
+    reach_of(level, interval)
+    curves = survival_curves(response, data, by=by, id=id, weights=weights, cluster=cluster)
     return {key: nelson_aalen_fitter(c, _label(by, key), level, interval) for key, c in curves.items()}
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from coalition_exit.survival.curves.curve import Curve
 from coalition_exit.survival.data.surv import Floats
-
-if TYPE_CHECKING:
-    from coalition_exit.survival.curves.curves import Curve
 
 
 def _prepare(fitter: Any, curve: Curve, label: str) -> Any:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 from coalition_exit.errors import DataError, FitError
 from coalition_exit.survival.curves.curves import group_codes
 from coalition_exit.survival.data.design import build_design
+from coalition_exit.survival.data.formula import require_response
 from coalition_exit.survival.data.surv import Floats, Integers, Surv, check_episodes
 from coalition_exit.survival.data.timefix import join_near_times
 from coalition_exit.survival.shown import Shown
@@ -65,8 +66,8 @@ class LogRank(Shown):
 
 
 def logrank_test(
-    data: pd.DataFrame,
     response: str,
+    data: pd.DataFrame,
     *,
     by: str | Sequence[str],
     strata: str | Sequence[str] | None = None,
@@ -77,10 +78,10 @@ def logrank_test(
 
     Parameters
     ----------
-    data
-        One row per episode. Never changed.
     response
         ``"Surv(start, stop, event)"`` or ``"Surv(time, event)"``.
+    data
+        One row per episode. Never changed.
     by
         Column, or columns, with the groups; they may change over a subject's episodes.
     strata
@@ -109,8 +110,7 @@ def logrank_test(
     Mantel (1966), Cancer Chemotherapy Reports 50, 163-170; Harrington, D. P. and Fleming, T. R.
     (1982), Biometrika 69, 553-566.
     """
-    if "~" in response:
-        raise DataError("response", "'Surv(start, stop, event)', with the groups in by=", repr(response))
+    require_response(response, "with the groups in by=")
     if not np.isfinite(rho):
         raise DataError("rho", "a finite number", repr(rho))
     names = () if strata is None else (strata,) if isinstance(strata, str) else tuple(strata)
@@ -148,7 +148,7 @@ def logrank_test(
             "expected": expected,
         }
     )
-    return LogRank(statistic, df, float(chi2.sf(statistic, df)), table, covariance, rho, names, n_joined)
+    return LogRank(statistic, df, float(chdtrc(df, statistic)), table, covariance, rho, names, n_joined)
 
 
 def logrank_sums(

@@ -9,8 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from coalition_exit.errors import DataError, nearest, one_of
-from coalition_exit.survival.data.design import _columns_in
-from coalition_exit.survival.data.formula import parse_formula
+from coalition_exit.survival.data.formula import columns_in, parse_formula
 from coalition_exit.survival.data.surv import refuse_other_index
 
 
@@ -83,7 +82,7 @@ def complete_rows(
 
 def _names_in(formula: str, data: pd.DataFrame) -> list[str]:
     parsed = parse_formula(formula)
-    names = dict.fromkeys([*parsed.response, *parsed.strata, *_columns_in(parsed.terms, data)])
+    names = dict.fromkeys([*parsed.response, *parsed.strata, *columns_in(parsed.terms, data)])
     return [name for name in names if name in data.columns]
 
 

@@ -12,9 +12,17 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from coalition_exit.errors import DataError, nearest, one_of
-from coalition_exit.survival.cox.timevarying import TimeFunction, TimeTerm, find_function
-from coalition_exit.survival.data.formula import NAME, Formula, parse_formula, unquote
-from coalition_exit.survival.data.surv import Floats, Integers, Surv, read_only, refuse_other_index, refuse_text
+from coalition_exit.survival.data.formula import NAME, Formula, columns_in, parse_formula, unquote
+from coalition_exit.survival.data.surv import (
+    Floats,
+    Integers,
+    Surv,
+    all_finite,
+    read_only,
+    refuse_other_index,
+    refuse_text,
+)
+from coalition_exit.survival.data.timeterms import TimeFunction, TimeTerm, find_function
 
 # What R's formulas for coxph hold beside covariates, and where it is said here.
 _INSTEAD = {
@@ -31,7 +39,10 @@ _R_SPECIAL = re.compile(rf"(?<![\w.`])({'|'.join(_INSTEAD)})\s*\(")
 # A lone dot stands for "all other columns" in formulas.
 _DOT = re.compile(r"(?<![\w.`)])\.(?![\w.`(])")
 # Values per block when a column is copied: a block is still in the cache when it is checked.
-_BLOCK = 65_536
+_BLOCK = 131_072
+# Values looked at first to see whether a column is sorted.
+_LOOK = 1000
+_LARGEST = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,9 +116,9 @@ def build_design(
     DataError
         Unknown columns (with the nearest name), missing or infinite values, negative weights.
     """
+    parsed = parse_formula(formula)
     if not isinstance(data, pd.DataFrame):
         raise DataError("data", "a pandas DataFrame", f"a {type(data).__name__}")
-    parsed = parse_formula(formula)
     if parsed.time_terms and tt is None:
         raise DataError("formula", "no tt() terms (the Cox model takes them)", repr(parsed.time_terms[0]))
     if missing not in ("error", "drop"):
@@ -195,7 +206,7 @@ def _column(data: pd.DataFrame, value: str | ArrayLike, role: str) -> pd.Series:
 
 def _complete(parsed: Formula, data: pd.DataFrame, extra: Mapping[str, pd.Series]) -> NDArray[np.bool_]:
     """Tell which rows have all the values that the model needs."""
-    used = [*parsed.response, *parsed.strata, *_columns_in([*parsed.terms, *(x for x, _ in parsed.time_terms)], data)]
+    used = [*parsed.response, *parsed.strata, *columns_in([*parsed.terms, *(x for x, _ in parsed.time_terms)], data)]
     for name in used:
         _column(data, name, "formula")
     keep = data[used].notna().all(axis=1).to_numpy()
@@ -211,18 +222,6 @@ def _renumbered(error: DataError, rows: Integers) -> DataError:
         return re.sub(r"\brow (\d+)", lambda match: f"row {rows[int(match[1])]}", text)
 
     return DataError(renumber(error.place), renumber(error.expected), renumber(error.got), error.hint)
-
-
-def _columns_in(terms: Sequence[str], data: pd.DataFrame) -> list[str]:
-    """Return the data's columns that occur in the terms."""
-    found: list[str] = []
-    for term in terms:
-        if NAME.match(term):
-            found.append(unquote(term))
-        else:
-            words = re.findall(r"`([^`]+)`|\bQ\(\s*[\"']([^\"']+)[\"']\s*\)|([^\W\d]\w*)", term)
-            found.extend(w for found_as in words for w in found_as if w and w in data.columns)
-    return list(dict.fromkeys(found))
 
 
 def _numbers(data: pd.DataFrame, name: str, role: str) -> Floats:
@@ -247,7 +246,7 @@ def _refuse_text(column: pd.Series, place: str) -> None:
 
 def _refuse_text_as_factor(terms: Sequence[str], data: pd.DataFrame) -> None:
     """Refuse columns of numbers stored as text or objects outside C(): each value would become a dummy."""
-    for name in _columns_in([re.sub(r"\bC\s*\([^()]*\)", "", term) for term in terms], data):
+    for name in columns_in([re.sub(r"\bC\s*\([^()]*\)", "", term) for term in terms], data):
         column = _column(data, name, "formula")
         if column.dtype.kind in "biufcmM" or isinstance(column.dtype, pd.CategoricalDtype):
             continue
@@ -301,8 +300,10 @@ def _plain(column: pd.Series) -> Floats:
 def _side_by_side(columns: Sequence[Floats], names: Sequence[str], n: int) -> Floats:
     """Copy columns side by side, each column contiguous: shape (n, p); refuse values that are not finite."""
     x = np.empty((len(columns), n))
-    for name, column, own in zip(names, columns, x, strict=True):
-        if not _copy_finite(column, own):
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = [_copy_finite(column, own) for column, own in zip(columns, x, strict=True)]
+    for name, own, fine in zip(names, x, finite, strict=True):
+        if not fine:
             bad = ~np.isfinite(own)
             row = int(np.argmax(bad))
             place = f"column {name!r}, row {row} ({int(bad.sum())} such rows)"
@@ -311,14 +312,12 @@ def _side_by_side(columns: Sequence[Floats], names: Sequence[str], n: int) -> Fl
 
 
 def _copy_finite(column: Floats, to: Floats) -> bool:
-    """Copy a column and tell whether all its values are finite."""
+    """Copy a column and tell whether all its values are finite; call it where floating-point warnings are off."""
     finite = True
-    with np.errstate(over="ignore", invalid="ignore"):
-        for begin in range(0, len(to), _BLOCK):
-            part = to[begin : begin + _BLOCK]
-            part[:] = column[begin : begin + _BLOCK]
-            # A sum is finite unless a value is not, or it overflows; it costs less than a look at each value.
-            finite &= bool(np.isfinite(np.add.reduce(part)) or np.isfinite(part).all())
+    for begin in range(0, len(to), _BLOCK):
+        part = to[begin : begin + _BLOCK]
+        part[:] = column[begin : begin + _BLOCK]
+        finite &= all_finite(part)
     return finite
 
 
@@ -333,7 +332,7 @@ def _formulaic_matrix(terms: Sequence[str], data: pd.DataFrame) -> tuple[Floats,
         if _DOT.search(term):
             raise DataError("formula", "covariates by name ('.' would take in the response)", repr(term))
     _refuse_text_as_factor(terms, data)
-    used = _columns_in(terms, data)
+    used = columns_in(terms, data)
     for name in used:
         _column(data, name, "formula")
         if data[name].isna().any():
@@ -373,20 +372,52 @@ def text_as_objects(data: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 def _codes(column: pd.Series, role: str) -> tuple[Integers, NDArray[Any]]:
     """Return a code for each value, in order of first appearance, and the values by code."""
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iu" and len(column) > 1:
-        # Sorted whole numbers, as ids mostly are: the codes that factorize gives, at a tenth of its cost.
-        values = column.to_numpy()
-        if bool((values[1:] >= values[:-1]).all()):
-            begins = np.concatenate([[0], np.flatnonzero(values[1:] != values[:-1]) + 1])
-            if len(begins) == len(values):
-                codes = np.arange(len(values))
-                own_codes = values.dtype == codes.dtype and values[0] == 0 and values[-1] == codes[-1]
-                return codes, codes if own_codes else values.copy()
-            return np.repeat(np.arange(len(begins)), np.diff(begins, append=len(values))), values[begins]
+        found = _codes_in_order(column.to_numpy()) or _codes_of_few(column.to_numpy())
+        if found is not None:
+            return found
     codes, labels = pd.factorize(column)
     if (codes < 0).any():
         row = int(np.argmax(codes < 0))
         raise DataError(f"{role}, row {row} ({int((codes < 0).sum())} such rows)", "a value", "a missing value")
     return codes.astype(np.int64, copy=False), np.asarray(labels)
+
+
+def _codes_in_order(values: NDArray[Any]) -> tuple[Integers, NDArray[Any]] | None:
+    """Return the codes that factorize gives of sorted whole numbers, as ids mostly are, at a tenth of its cost."""
+    n = len(values)
+    if not bool((values[1:_LOOK] >= values[: min(_LOOK, n) - 1]).all()):
+        return None
+    begins = np.concatenate([[0], np.flatnonzero(values[1:] != values[:-1]) + 1])
+    labels = values[begins] if len(begins) < n else values
+    if not bool((labels[1:] > labels[:-1]).all()):
+        return None
+    codes = np.arange(len(labels))
+    if len(labels) < n:
+        return np.repeat(codes, np.diff(begins, append=n)), labels
+    own_codes = values.dtype == codes.dtype and values[0] == 0 and values[-1] == codes[-1]
+    return codes, codes if own_codes else values.copy()
+
+
+def _codes_of_few(values: NDArray[Any]) -> tuple[Integers, NDArray[Any]] | None:
+    """Return the codes that factorize gives of whole numbers from a small range, by a table of that range."""
+    low, n = int(values.min()), len(values)
+    width = int(values.max()) - low + 1
+    if width > max(_LOOK, n // 8) or low + width > _LARGEST:
+        return None
+    table, codes, number = np.full(width, -1), np.empty(n, dtype=np.int64), 0
+    for begin in range(0, n, _BLOCK):
+        own = values[begin : begin + _BLOCK].astype(np.int64) - low
+        part = np.take(table, own)
+        if part.min() < 0:
+            fresh = pd.unique(own[part < 0])
+            table[fresh] = np.arange(number, number + len(fresh))
+            number += len(fresh)
+            part = np.take(table, own)
+        codes[begin : begin + _BLOCK] = part
+    seen = np.flatnonzero(table >= 0)
+    labels = np.empty(number, dtype=values.dtype)
+    labels[table[seen]] = seen + low
+    return codes, labels
 
 
 def _weights(column: pd.Series) -> Floats:

@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from coalition_exit.survival.data.design import _columns_in
-from coalition_exit.survival.data.formula import parse_formula
+from coalition_exit.survival.data.formula import columns_in, parse_formula
 
 
 def missing_by_column(
@@ -30,7 +29,7 @@ def missing_by_column(
     """
     parsed = parse_formula(formula)
     terms = [*parsed.terms, *(x for x, _ in parsed.time_terms)]
-    names = dict.fromkeys([*parsed.response, *parsed.strata, *_columns_in(terms, data)])
+    names = dict.fromkeys([*parsed.response, *parsed.strata, *columns_in(terms, data)])
     counts: dict[str, int] = {name: int(data[name].isna().sum()) for name in names if name in data.columns}
     for role, value in beside.items():
         if isinstance(value, str):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from coalition_exit.errors import DataError
 from coalition_exit.survival.data.design import _column, _numbers
-from coalition_exit.survival.data.formula import parse_formula
+from coalition_exit.survival.data.formula import parse_formula, require_response
 from coalition_exit.survival.data.surv import Floats, Integers
 
 Flags = NDArray[np.bool_]
@@ -110,15 +110,15 @@ class EpisodeReport:
         return f"<pre>{html.escape(self.show())}</pre>"
 
 
-def episode_report(data: pd.DataFrame, response: str, *, id: str, state: str | None = None) -> EpisodeReport:
+def episode_report(response: str, data: pd.DataFrame, *, id: str, state: str | None = None) -> EpisodeReport:
     """Check the episodes of every subject and report each fault with its row.
 
     Parameters
     ----------
-    data
-        One row per episode, in any order. Never changed.
     response
         ``"Surv(start, stop, event)"``, or ``"Surv(time, event)"`` with episodes that begin at 0.
+    data
+        One row per episode, in any order. Never changed.
     id
         Column with the subject.
     state
@@ -142,6 +142,7 @@ def episode_report(data: pd.DataFrame, response: str, *, id: str, state: str | N
     ----------
     Therneau, T. M., R package survival, ``survcheck``.
     """
+    require_response(response)
     names = parse_formula(f"{response} ~ 1").response
     if not len(data):
         raise DataError("data", "at least one row", "none")

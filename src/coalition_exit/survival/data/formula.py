@@ -1,9 +1,12 @@
-"""Model formulas: response, terms, strata, effects that change with time."""
+"""Model formulas: "Surv(start, stop, event) ~ a + b + strata(c) + tt(d, log)", taken apart."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import pandas as pd
 
 from coalition_exit.errors import DataError
 
@@ -48,6 +51,8 @@ def parse_formula(text: str) -> Formula:
     DataError
         When the formula has no ``~`` or its left side is not ``Surv(...)`` of two or three names.
     """
+    if not isinstance(text, str):
+        raise DataError("formula", "text such as 'Surv(start, stop, event) ~ a + b'", f"a {type(text).__name__}")
     left, tilde, right = text.partition("~")
     match = _RESPONSE.match(left)
     if not tilde or match is None:
@@ -69,6 +74,19 @@ def parse_formula(text: str) -> Formula:
         elif term not in ("1", ""):
             terms.append(term)
     return Formula(response, tuple(terms), tuple(strata), tuple(timed))
+
+
+def require_response(response: str, instead: str = "alone") -> None:
+    """Refuse a whole formula, or no text, where the response alone is wanted; ``instead`` says where the rest goes.
+
+    Raises
+    ------
+    DataError
+    """
+    if not isinstance(response, str):
+        raise DataError("response", "text such as 'Surv(start, stop, event)'", f"a {type(response).__name__}")
+    if "~" in response:
+        raise DataError("response", f"'Surv(start, stop, event)', {instead}", repr(response))
 
 
 def _time_term(term: str) -> tuple[str, str]:
@@ -99,3 +117,15 @@ def split_terms(text: str, at: str = "+") -> list[str]:
         else:
             current += letter
     return [*terms, current.strip()]
+
+
+def columns_in(terms: Sequence[str], data: pd.DataFrame) -> list[str]:
+    """Return the data's columns that occur in the terms."""
+    found: list[str] = []
+    for term in terms:
+        if NAME.match(term):
+            found.append(unquote(term))
+        else:
+            words = re.findall(r"`([^`]+)`|\bQ\(\s*[\"']([^\"']+)[\"']\s*\)|([^\W\d]\w*)", term)
+            found.extend(w for found_as in words for w in found_as if w and w in data.columns)
+    return list(dict.fromkeys(found))

@@ -107,7 +107,7 @@ class Stset:
 
     def kaplan_meier(self, by: str | Sequence[str] | None = None, **options: Any) -> dict[Hashable, Any]:
         """Kaplan-Meier curves of the records used, by group, as `curves.kaplan_meier` gives them."""
-        return kaplan_meier(self.data, "Surv(_t0, _t, _d)", by=by, id=self.id, **options)
+        return kaplan_meier("Surv(_t0, _t, _d)", self.data, by=by, id=self.id, **options)
 
     def __str__(self) -> str:
         head = [f"{label:>22}: {text}" for label, text in self.settings]

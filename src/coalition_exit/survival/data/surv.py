@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,12 @@ from coalition_exit.errors import DataError
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+# Codes in as few bytes as they take.
+Codes = NDArray[np.integer[Any]]
+# Values per block of a pass over a column: they are still in the cache when they are looked at again.
+_BLOCK = 16_384
+# Rows looked at first to see whether a pass over all of them is worth while.
+_LOOK = 1000
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -58,9 +66,8 @@ class Surv:
             raise DataError("Surv", "one-dimensional columns of equal length", f"shapes {sorted(map(str, lengths))}")
         stop = _times(arrays[-2], "stop" if len(arrays) == 3 else "time")
         start = _times(arrays[0], "start") if len(arrays) == 3 else np.full(len(stop), -np.inf)
-        bad = stop <= start
-        if bad.any():
-            row = int(np.argmax(bad))
+        if not bool((stop > start).all()):
+            row = int(np.argmax(stop <= start))
             raise DataError(f"Surv, row {row}", f"stop > start = {start[row]:g}", f"stop = {stop[row]:g}")
         event = _events(arrays[-1])
         for name, array in (("start", start), ("stop", stop), ("event", event)):
@@ -74,6 +81,26 @@ class Surv:
     def is_counting(self) -> bool:
         """True when rows have a start of their own."""
         return bool(len(self.start)) and bool(np.isfinite(self.start[0]))
+
+    @cached_property
+    def breaks(self) -> Integers | None:
+        """Positions of the rows that do not start where the row before them stops, the first row among them.
+
+        None where they are more than one in eight.
+        """
+        n = len(self)
+        if not n or np.count_nonzero(self.start[1:_LOOK] != self.stop[: min(_LOOK, n) - 1]) > _LOOK // 8:
+            return None
+        after = np.flatnonzero(self.start[1:] != self.stop[:-1]) + 1
+        return None if len(after) > n // 8 else np.concatenate([[0], after])
+
+    @cached_property
+    def is_whole(self) -> bool:
+        """True when all times are whole numbers, which have no rounding error."""
+        if not _whole(self.stop):
+            return False
+        # Starts that are no break are stops.
+        return not self.is_counting or _whole(self.start if self.breaks is None else self.start[self.breaks])
 
     def __repr__(self) -> str:
         kind = "counting process" if self.is_counting else "right-censored"
@@ -129,11 +156,26 @@ def _times(values: NDArray[np.generic], name: str) -> Floats:
         times = values.astype(np.float64)
     except (TypeError, ValueError):
         raise DataError(f"Surv, {name}", "numbers", f"values of type {values.dtype}") from None
-    bad = ~np.isfinite(times)
-    if bad.any():
-        row = int(np.argmax(bad))
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = all_finite(times)
+    if not finite:
+        row = int(np.argmax(~np.isfinite(times)))
         raise DataError(f"Surv, {name}, row {row}", "a finite number", str(times[row]))
     return times
+
+
+def all_finite(values: Floats) -> bool:
+    """Tell whether all values are finite numbers; call it where floating-point warnings are off."""
+    # A sum is finite unless a value is not, or it overflows; it costs less than a look at each value.
+    return math.isfinite(np.einsum("i->", values)) or bool(np.isfinite(values).all())
+
+
+def _whole(values: Floats) -> bool:
+    for begin in range(0, len(values), _BLOCK):
+        part = values[begin : begin + _BLOCK]
+        if not (np.floor(part) == part).all():
+            return False
+    return True
 
 
 def _events(values: NDArray[np.generic]) -> NDArray[np.bool_]:
@@ -178,16 +220,17 @@ def check_episodes(surv: Surv, ids: Integers, labels: ArrayLike | None = None, r
         Names the subject and the row. Gaps are allowed.
     """
     if bool((ids[1:] >= ids[:-1]).all()):
-        same = ids[1:] == ids[:-1]
         # Rows in order, as they mostly are: each starts where the one before it has ended, or later.
-        if not (same & (surv.start[1:] < surv.stop[:-1])).any():
+        to = slice(1, None) if surv.breaks is None else surv.breaks[1:]
+        at = slice(None, -1) if surv.breaks is None else surv.breaks[1:] - 1
+        if not ((ids[to] == ids[at]) & (surv.start[to] < surv.stop[at])).any():
             return
     order = np.lexsort((surv.stop, ids))
     same = np.diff(ids[order]) == 0
     overlap = same & (surv.start[order][1:] < surv.stop[order][:-1])
     if overlap.any():
-        at = int(np.argmax(overlap))
-        row, before = int(order[at + 1]), int(order[at])
+        first = int(np.argmax(overlap))
+        row, before = int(order[first + 1]), int(order[first])
         name = np.asarray(labels)[ids[row]] if labels is not None else ids[row]
         if not np.isfinite(surv.start[row]):
             expected = "one row a subject with Surv(time, event)"

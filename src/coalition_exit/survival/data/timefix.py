@@ -46,7 +46,7 @@ def join_near_times(surv: Surv, tolerance: float = TOLERANCE) -> tuple[Surv, int
     DataError
         An episode that would have no length left, named by its row.
     """
-    if whole_times(surv):
+    if surv.is_whole:
         return surv, 0
     times = np.sort(np.concatenate([surv.start, surv.stop]) if surv.is_counting else surv.stop)
     times = times[np.diff(times, prepend=-np.inf) > 0]
@@ -65,11 +65,6 @@ def join_near_times(surv: Surv, tolerance: float = TOLERANCE) -> tuple[Surv, int
         expected = "an episode longer than rounding error (timefix=False takes times as they are)"
         raise DataError(f"Surv, row {row}", expected, f"({surv.start[row]!r}, {surv.stop[row]!r}]")
     return Surv(start, stop, surv.event), int(tied.sum())
-
-
-def whole_times(surv: Surv) -> bool:
-    """Tell whether all times are whole numbers, which are never joined."""
-    return _whole(surv.stop) and (not surv.is_counting or _whole(surv.start))
 
 
 def near_event_times(surv: Surv, risk_sets: RiskSets) -> bool:
@@ -114,12 +109,3 @@ def _near(values: Floats, after: Integers, times: Floats, reach: float, rows: In
             if ((distance > 0) & (distance <= reach)).any():
                 return True
     return False
-
-
-def _whole(values: Floats) -> bool:
-    """Tell whether all values are whole numbers, which have no rounding error."""
-    for begin in range(0, len(values), _BLOCK):
-        part = values[begin : begin + _BLOCK]
-        if not (np.floor(part) == part).all():
-            return False
-    return True

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 from coalition_exit.errors import DataError, FitError, nearest, one_of
 from coalition_exit.survival.data.surv import Floats, Integers
@@ -211,7 +211,7 @@ class BinaryFit(Fit):
         if not at or rank < len(at):
             raise FitError("no_test", f"the covariance of these {len(at)} coefficients has rank {rank}")
         statistic = float(self.beta[at] @ np.linalg.solve(part, self.beta[at]))
-        return pd.Series({"statistic": statistic, "df": len(at), "p_value": float(chi2.sf(statistic, len(at)))})
+        return pd.Series({"statistic": statistic, "df": len(at), "p_value": float(chdtrc(len(at), statistic))})
 
     def average_effects(
         self, terms: str | Sequence[str] | None = None, *, discrete: str | Sequence[str] = (), level: float = 0.95

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from coalition_exit.errors import DataError, nearest, one_of
 from coalition_exit.survival.data.newdata import split_product, variables_of
@@ -68,7 +68,7 @@ def reach_of(level: float) -> float:
     """
     if not 0 < level < 1:
         raise DataError("level", "a number between 0 and 1", repr(level))
-    return float(norm.ppf(0.5 + level / 2))
+    return float(ndtri(0.5 + level / 2))
 
 
 def probabilities(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.special import chdtrc, gammaincinv
 
 from coalition_exit.errors import FitError
 from coalition_exit.survival.data.surv import Floats
@@ -83,14 +83,14 @@ def profile_likelihood(
     inverse = invert(top.at.information)
     if inverse is None or not top.converged:
         raise FitError("not_converged", "no maximum of the likelihood to profile from")
-    reach = float(np.sqrt(chi2.ppf(level, 1)))
+    reach = float(np.sqrt(2 * gammaincinv(0.5, level)))
     table = np.empty((len(columns), 3))
     for i, j in enumerate(columns):
         line = _Line(z, j, top.beta, top.at.loglik, inverse, firth, budget, tolerance)
         table[i, 0] = line.bound(-1.0, reach) / scaling.scale[j]
         table[i, 1] = line.bound(1.0, reach) / scaling.scale[j]
         table[i, 2] = line.fall(0.0)[0]
-    return Profile(table[:, 0], table[:, 1], table[:, 2], chi2.sf(table[:, 2], 1))
+    return Profile(table[:, 0], table[:, 1], table[:, 2], chdtrc(1, table[:, 2]))
 
 
 @dataclass(eq=False)

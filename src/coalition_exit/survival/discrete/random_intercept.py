@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 from coalition_exit.errors import DataError, FitError
 from coalition_exit.survival.data.surv import Floats, Integers
@@ -245,7 +245,7 @@ def fit_random_intercept(
         pooled=pooled,
         modes=sigma * integral.modes,
         statistic=statistic,
-        p_value=0.5 * float(chi2.sf(statistic, 1)),
+        p_value=0.5 * float(chdtrc(1, statistic)),
         quadrature_error=abs(double.loglik(theta) - at.loglik),
         group_scores=np.linalg.solve(a.T, at.group_scores.T).T,
         iterations=iterations,

@@ -17,7 +17,7 @@ from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from coalition_exit.errors import DataError, FitError, nearest, one_of
 from coalition_exit.survival.cox.state import CoxState
-from coalition_exit.survival.data.surv import Floats, Integers, refuse_other_index
+from coalition_exit.survival.data.surv import Codes, Floats, Integers, refuse_other_index
 from coalition_exit.survival.shown import Shown
 
 CORRECTIONS = ("stata", "none")
@@ -45,7 +45,7 @@ def correction_factor(correction: str, n_cluster: int) -> float:
     return n_cluster / (n_cluster - 1) if correction == "stata" else 1.0
 
 
-def sum_by_cluster(residuals: Floats, clusters: Integers, n_cluster: int) -> Floats:
+def sum_by_cluster(residuals: Floats, clusters: Codes, n_cluster: int) -> Floats:
     """Sum rows of residuals, shape (m, p), within clusters: shape (n_cluster, p)."""
     columns = [np.bincount(clusters, weights=column, minlength=n_cluster) for column in residuals.T]
     return np.column_stack(columns) if columns else np.zeros((n_cluster, 0))

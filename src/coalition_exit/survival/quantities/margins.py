@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from coalition_exit.errors import DataError, nearest, one_of
 from coalition_exit.survival.cox.state import CoxState
@@ -284,7 +284,7 @@ def _inference(estimate: Floats, error: Floats, scale: str, level: float) -> dic
         reach = np.exp(z * error / estimate)
         low, high = estimate / reach, estimate * reach
     names = ("estimate", "std_error", "statistic", "p_value", "conf_low", "conf_high")
-    return dict(zip(names, (estimate, error, statistic, 2 * norm.sf(np.abs(statistic)), low, high), strict=True))
+    return dict(zip(names, (estimate, error, statistic, 2 * ndtr(-np.abs(statistic)), low, high), strict=True))
 
 
 def margins_contrast(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from coalition_exit.errors import DataError, nearest, one_of
 from coalition_exit.survival.data.surv import Floats, Integers
@@ -161,7 +161,7 @@ def critical(level: float) -> float:
     """
     if not 0 < level < 1:
         raise DataError("level", "a number between 0 and 1", repr(level))
-    return float(norm.ppf(0.5 + level / 2))
+    return float(ndtri(0.5 + level / 2))
 
 
 def check_times(times: ArrayLike) -> Floats:
