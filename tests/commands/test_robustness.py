@@ -78,6 +78,9 @@ def test_everything_is_written(outcome: Outcome) -> None:
         assert f"mine_{name}" in outcome.figures
         for suffix in ("png", "pdf", "svg", "csv"):
             assert (outcome.out / "figures" / f"mine_{name}.{suffix}").stat().st_size > 50, name
+        drawing = (outcome.out / "figures" / f"mine_{name}.svg").read_text(encoding="utf-8")
+        assert "My objection: " in drawing, name
+        assert "Data: the package" in drawing, name
 
 
 def test_parts_and_seeds_are_on_record(outcome: Outcome) -> None:

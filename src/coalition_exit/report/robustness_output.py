@@ -23,6 +23,7 @@ from coalition_exit.report.robustness_tables import robustness_grids
 from coalition_exit.specs.loading import Spec
 
 FOLDER = "robustness"
+_SHADED = {"simulation": "Shaded: 95% range of the mean over data sets."}
 Save = Callable[[Any, Path], Any]
 
 
@@ -95,29 +96,40 @@ def draw_all(
     drawn = []
     for source in sources:
         labels = {term: source.spec.label_of(term) for term in source.spec.order}
-        for key, title, data, draw in _figures(source.spec, read[source.spec.table]):
+        for name, key, title, data, draw in _figures(source.spec, read[source.spec.table]):
             data.to_csv(folder / f"{key}.csv", index=False, lineterminator="\n", encoding="utf-8")
-            save(draw(data, labels), folder / key)
+            save(draw(data, labels, title, _note(source, name)), folder / key)
             drawn.append(Drawn(key, title, f"{title}; the numbers are in {key}.csv"))
     return drawn
 
 
-Figure = tuple[str, str, pd.DataFrame, Callable[[pd.DataFrame, Mapping[str, str]], Any]]
+def _note(source: RobustnessSource, name: str) -> str:
+    """Say how the numbers of a figure came about and which data they show."""
+    said = source.said.get(name, "")
+    settings = f"{said[:1].upper()}{said[1:].rstrip('.')}." if said else ""
+    return " ".join(part for part in (settings, _SHADED.get(name, ""), f"Data: {source.note}.") if part)
+
+
+Draw = Callable[[pd.DataFrame, Mapping[str, str], str, str], Any]
+Figure = tuple[str, str, str, pd.DataFrame, Draw]
 
 
 def _figures(spec: Spec, frames: Mapping[str, pd.DataFrame]) -> list[Figure]:
+    """Name of the numbers, key, title, data and drawing of each figure."""
     found: list[Figure] = []
     if "bought_off" in frames:
         data = bought_off_data(frames["bought_off"])
         title = f"{spec.title}: coefficients by the share of exits bought off"
-        found.append((f"{spec.table}_bought_off", title, data, draw_bought_off))
+        found.append(("bought_off", f"{spec.table}_bought_off", title, data, draw_bought_off))
     if "simulation" in frames:
-        data = simulation_data(frames["simulation"])
-        found.append((f"{spec.table}_simulation", f"{spec.title}: simulated compensation", data, draw_simulation))
+        data, title = simulation_data(frames["simulation"]), f"{spec.title}: simulated compensation"
+        found.append(("simulation", f"{spec.table}_simulation", title, data, draw_simulation))
     if "uncertainty" in frames:
+        heads = {model.key: model.head for model in spec.models}
         models = list(dict.fromkeys(frames["uncertainty"]["model"]))
         for model in models:
             data = uncertainty_data(frames["uncertainty"], model)
             key = f"{spec.table}_uncertainty" + (f"_{model}" if len(models) > 1 else "")
-            found.append((key, f"{spec.title}: coding and sampling ({model})", data, draw_uncertainty))
-    return [one for one in found if len(one[2])]
+            title = f"{spec.title}: coding and sampling ({heads.get(model, model)})"
+            found.append(("uncertainty", key, title, data, draw_uncertainty))
+    return [one for one in found if len(one[3])]

@@ -8,19 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from coalition_exit.report.coefplot import COLOURS, MARKERS
+from coalition_exit.report.captions import caption, legend_below
+from coalition_exit.report.coefplot import COLOURS, MARKERS, STYLE
 
-_STYLE: Any = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "text.parse_math": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "svg.hashsalt": "coalition-exit",
-    "svg.fonttype": "none",
-    "pdf.fonttype": 42,
-}
 WHO = {"all": "all are paid", "independent": "own fronts are paid", "common": "common fronts are paid"}
+_GREY = "#555555"
 
 
 def simulation_data(table: pd.DataFrame) -> pd.DataFrame:
@@ -34,21 +26,23 @@ def simulation_data(table: pd.DataFrame) -> pd.DataFrame:
     found = table[["term", "target", "strength", "truth", "mean"]].copy()
     found["low"] = table["mean"] - 1.96 * table["bias_mc"]
     found["high"] = table["mean"] + 1.96 * table["bias_mc"]
-    return found.sort_values(["term", "target", "strength"], ignore_index=True)
+    # Terms and targets in the order in which they were asked for, the line from left to right.
+    rank = found[["term", "target"]].apply(lambda column: pd.factorize(column)[0]).assign(strength=found["strength"])
+    return found.loc[rank.sort_values(["term", "target", "strength"]).index].reset_index(drop=True)
 
 
-def draw_simulation(data: pd.DataFrame, labels: Mapping[str, str] | None = None) -> Any:
+def draw_simulation(
+    data: pd.DataFrame, labels: Mapping[str, str] | None = None, title: str = "", note: str = ""
+) -> Any:
     """Draw mean estimates against the strength of compensation, a panel a term, the truth as a line."""
     import matplotlib as mpl
-    from matplotlib.figure import Figure
 
     terms = list(dict.fromkeys(data["term"]))
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(3.6 * len(terms), 3.6), layout="constrained")
-        panels = figure.subplots(1, len(terms), squeeze=False)[0]
+    with mpl.rc_context(STYLE):
+        figure, panels, under = _panels(1, len(terms), 3.6, 2.9, 0.45)
         for axes, term in zip(panels, terms, strict=True):
             own = data[data["term"] == term]
-            axes.axhline(own["truth"].iloc[0], color="#555555", linewidth=0.9, label="truth")
+            axes.axhline(own["truth"].iloc[0], color=_GREY, linewidth=0.9, label="truth")
             for k, (target, line) in enumerate(own.groupby("target", sort=False)):
                 axes.fill_between(
                     line["strength"], line["low"], line["high"], color=COLOURS[k], alpha=0.15, linewidth=0
@@ -60,7 +54,8 @@ def draw_simulation(data: pd.DataFrame, labels: Mapping[str, str] | None = None)
             axes.set_title(_label(term, labels), loc="left", fontweight="bold", fontsize=9)
             axes.set_xlabel("Strength of compensation")
         panels[0].set_ylabel("Mean estimate (log hazard ratio)")
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower left", ncols=2, frameon=False)
+        legend_below(figure, under, panels[0], 2)
+        caption(figure, title, note)
     return figure
 
 
@@ -70,29 +65,31 @@ def bought_off_data(table: pd.DataFrame) -> pd.DataFrame:
     return good[["term", "share", "estimate", "conf_low", "conf_high", "direct_estimate"]].reset_index(drop=True)
 
 
-def draw_bought_off(data: pd.DataFrame, labels: Mapping[str, str] | None = None) -> Any:
+def draw_bought_off(
+    data: pd.DataFrame, labels: Mapping[str, str] | None = None, title: str = "", note: str = ""
+) -> Any:
     """Draw coefficients with their intervals against the share of exits bought off, a panel a term."""
     import matplotlib as mpl
-    from matplotlib.figure import Figure
 
     terms = list(dict.fromkeys(data["term"]))
     columns = min(len(terms), 4)
     rows = -(-len(terms) // columns)
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(2.6 * columns + 0.4, 2.5 * rows + 0.4), layout="constrained")
-        panels = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
-        for axes, term in zip(panels, terms, strict=False):
+    with mpl.rc_context(STYLE):
+        figure, panels, under = _panels(rows, columns, 2.6, 2.3, 0.25)
+        for k, (axes, term) in enumerate(zip(panels, terms, strict=False)):
             own = data[data["term"] == term]
-            axes.axhline(0, color="#555555", linewidth=0.9)
+            axes.axhline(0, color=_GREY, linewidth=0.9)
             axes.vlines(own["share"], own["conf_low"], own["conf_high"], color=COLOURS[0], linewidth=1.4)
             axes.plot(own["share"], own["estimate"], "o", color=COLOURS[0], markersize=4, label="imputed, 95% interval")
             axes.plot(own["share"], own["direct_estimate"], color=COLOURS[1], linewidth=1.2, label="offset")
             axes.set_title(_label(term, labels), loc="left", fontweight="bold", fontsize=9)
+            if k + columns >= len(terms):
+                axes.set_xlabel("Share of exits bought off")
         for axes in panels[len(terms) :]:
             axes.set_visible(False)
-        figure.supxlabel("Share of exits bought off", fontsize=9)
         figure.supylabel("Coefficient (log hazard ratio)", fontsize=9)
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower left", ncols=2, frameon=False)
+        legend_below(figure, under, panels[0], 2)
+        caption(figure, title, note)
     return figure
 
 
@@ -111,16 +108,16 @@ def uncertainty_data(table: pd.DataFrame, model: str) -> pd.DataFrame:
     return found.assign(sampling_low=found["estimate"] - reach, sampling_high=found["estimate"] + reach)
 
 
-def draw_uncertainty(data: pd.DataFrame, labels: Mapping[str, str] | None = None) -> Any:
+def draw_uncertainty(
+    data: pd.DataFrame, labels: Mapping[str, str] | None = None, title: str = "", note: str = ""
+) -> Any:
     """Draw pooled estimates with the whole interval (thin) and the part due to sampling (thick)."""
     import matplotlib as mpl
-    from matplotlib.figure import Figure
 
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(7.0, 1.6 + 0.34 * max(len(data), 1)), layout="constrained")
-        axes = figure.add_subplot()
+    with mpl.rc_context(STYLE):
+        figure, (axes,), under = _panels(1, 1, 7.0, 1.1 + 0.3 * max(len(data), 1), 0.25)
         at = range(len(data))
-        axes.axvline(0, color="#555555", linewidth=0.9)
+        axes.axvline(0, color=_GREY, linewidth=0.9)
         axes.hlines(
             at, data["conf_low"], data["conf_high"], color=COLOURS[1], linewidth=1.3, label="coding and sampling"
         )
@@ -136,8 +133,23 @@ def draw_uncertainty(data: pd.DataFrame, labels: Mapping[str, str] | None = None
         axes.set_yticks(list(at), heads)
         axes.set_ylim(len(data) - 0.5, -0.5)
         axes.set_xlabel("Coefficient (log hazard ratio)\nIn parentheses: the share of the variance that is coding")
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=4, frameon=False)
+        legend_below(figure, under, axes, 4)
+        caption(figure, title, note)
     return figure
+
+
+def _panels(rows: int, columns: int, width: float, height: float, legend: float) -> tuple[Any, list[Any], Any]:
+    """Return a figure, its panels (inches each) and the cell below them that is kept for the legend."""
+    from matplotlib.figure import Figure
+
+    # Title and note take about an inch.
+    size = (max(width * columns + 0.4, 5.0), height * rows + legend + 1.0)
+    figure = Figure(figsize=size, layout="constrained")
+    cells = figure.add_gridspec(rows + 1, columns, height_ratios=[height] * rows + [legend])
+    panels = [figure.add_subplot(cells[k // columns, k % columns]) for k in range(rows * columns)]
+    for axes in panels:
+        axes.spines["left"].set_visible(True)
+    return figure, panels, cells[rows, :]
 
 
 def _label(term: str, labels: Mapping[str, str] | None) -> str:
