@@ -41,7 +41,7 @@ def robustness_grids(spec: Spec, frames: Mapping[str, pd.DataFrame], said: Mappi
             notes = tuple(text for text in (*grid.notes, f"Data: {note}.") if text)
             grids.append(Grid(grid.key, grid.title, grid.heads, grid.rows, notes))
     if "uncertainty" in frames and (frames["uncertainty"]["drawn"] != "all").any():
-        grids.append(_uncertainty_by_kind(spec, frames["uncertainty"]))
+        grids.append(_uncertainty_by_kind(spec, frames["uncertainty"], f"Data: {note}."))
     return grids
 
 
@@ -189,14 +189,14 @@ def _uncertainty(spec: Spec, table: pd.DataFrame, settings: str) -> Grid:
     return Grid(f"{spec.table}_uncertainty", "Estimates with disputed codings drawn", heads, shown, notes)
 
 
-def _uncertainty_by_kind(spec: Spec, table: pd.DataFrame) -> Grid:
+def _uncertainty_by_kind(spec: Spec, table: pd.DataFrame, data: str) -> Grid:
     heads_of = {model.key: model.head for model in spec.models}
     rows = tuple(
         (heads_of.get(r.model, r.model), spec.label_of(r.term), r.drawn, _with_error(r.estimate, r.std_error),
          format_a2(r.shift), _percent(r.share_coding))
         for r in _in_focus(spec, table).itertuples(index=False)
     )  # fmt: skip
-    notes = ("Shift: the drawn estimate less the one as coded. Coding: its share of the variance.",)
+    notes = ("Shift: the drawn estimate less the one as coded. Coding: its share of the variance.", data)
     heads = ("Model", "", "Facts drawn", "Drawn", "Shift", "Coding")
     return Grid(f"{spec.table}_uncertainty_kinds", "Which disputed codings matter", heads, rows, notes)
 
