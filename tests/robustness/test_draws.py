@@ -129,13 +129,15 @@ def test_flips_have_their_probability(record) -> None:
 
 
 def test_an_exit_ends_no_war_in_which_partners_fight_on(record, wild) -> None:
-    exits, spells = record["exits"], record["spells"]
+    exits = record["exits"]
     state = {"Bavaria 1870": (58, 1, 245), "Poland 1939": (139, 1, 290), "Hungary 1945": (139, 2, 310)}
     rows = [np.flatnonzero((exits[["warnum", "side", "ccode"]] == key).all(axis=1))[0] for key in state.values()]
     assert not any(wild.may_flip(row, "ended_war") for row in rows)
     assert all(wild.may_flip(row, "fighting_stopped") for row in rows)
-    for k in range(20):
-        drawn = wild.draw(5, k, ("exits",))["exits"]
+    for k in range(40):
+        # Also where dates move: the exits' own, and those of partners.
+        found = wild.draw(5, k, (("exits",), ("dates",), ("exits", "dates"))[k % 3])
+        drawn, spells = found["exits"], found["spells"]
         for row in drawn[(drawn["ended_war"] == "yes") | (drawn["fighting_stopped"] == "yes")].itertuples():
             day = row.date + pd.Timedelta(days=1)
             side = spells[(spells["warnum"] == row.warnum) & (spells["side"] == row.side)]

@@ -8,7 +8,8 @@ that is allowed:
   of a pull-back;
 - before the state's next spell, and within the years for which its capabilities and regime are coded;
 - somebody of the other side is at war on every day of the spell, and of every other spell;
-- where fighting is said to have stopped while a partner fought on, a partner is at war on a later day.
+- where fighting is said to have stopped while partners fought on, a partner is at war on the day after, and none where
+  the exit is said to have ended the war.
 
 Exit, spell and war dates move together. Deployments, forces and aims, and agreements that ended that day, move along
 when the end becomes later; what lies after an earlier end plays no part.
@@ -52,8 +53,6 @@ class Candidate:
         Standard deviation in days.
     earliest, latest
         Bounds that do not depend on other spells' ends (days since 1970).
-    needs_partner
-        A partner must be at war on a later day.
     """
 
     spell: int
@@ -61,7 +60,6 @@ class Candidate:
     sd: float
     earliest: int
     latest: int
-    needs_partner: bool
 
 
 class DatePlan:
@@ -87,6 +85,7 @@ class DatePlan:
             self.pullbacks.setdefault(key, []).append(int(day))
         self.covering = {name: _Covering(record[name]) for name in _COVERING}
         where = {key: row for row, key in enumerate(_keys(spells, [*_MEMBER, "spell"]))}
+        self.spell_of_exit = np.array([where[key] for key in _keys(exits, [*_MEMBER, "spell"])], dtype=np.int64)
         sd = by_confidence(exits, spread)
         self.candidates = [
             self._candidate(where[key], row, float(sd[row]))
@@ -110,9 +109,7 @@ class DatePlan:
         latest = min(latest, int(later.min()) - 1) if len(later) else latest
         for covering in self.covering.values():
             latest = min(latest, covering.free_until(member, end))
-        stopped = self.record["exits"]["fighting_stopped"].iloc[row] == "yes"
-        partner_after = self._partners_last(spell, self.end) > end
-        return Candidate(spell, row, sd, earliest, max(latest, end), bool(stopped and partner_after))
+        return Candidate(spell, row, sd, earliest, max(latest, end))
 
     def _last_coded_year(self, ccode: int, end: int) -> int:
         coded = [set(t.loc[t["ccode"] == ccode, "year"]) for t in (self.record["capabilities"], self.record["regimes"])]
@@ -121,16 +118,27 @@ class DatePlan:
             year += 1
         return int(np.datetime64(f"{year}-12-31", "D").astype(np.int64))
 
-    def _partners_last(self, spell: int, ends: Integers) -> int:
+    def _followed(self, spell: int, ends: Integers) -> bool:
+        """Say whether a partner is at war on the day after a spell ends."""
+        day = ends[spell] + 1
         partners = (self.war == self.war[spell]) & (self.side == self.side[spell]) & (self.ccode != self.ccode[spell])
-        return int(ends[partners].max(initial=-_FAR))
+        return bool((partners & (self.start <= day) & (ends >= day)).any())
+
+    def _said(self, exits: pd.DataFrame) -> dict[int, bool]:
+        """What is said of the day after: spells whose partners fought on (True), and that ended the war (False)."""
+        stopped, ended = (exits[name].to_numpy() == "yes" for name in ("fighting_stopped", "ended_war"))
+        said = {int(self.spell_of_exit[row]): bool(stopped[row]) for row in np.flatnonzero(stopped | ended)}
+        # What does not hold of the dates as coded cannot be kept.
+        return {spell: followed for spell, followed in said.items() if self._followed(spell, self.end) == followed}
 
     def draw(self, tables: dict[str, pd.DataFrame], rng: np.random.Generator) -> dict[str, pd.DataFrame]:
         """Return the tables that change when the ends are drawn once."""
         ends = self.end.copy()
         shifts = np.rint(rng.standard_normal(len(self.candidates)) * [c.sd for c in self.candidates]).astype(np.int64)
+        said = self._said(tables["exits"])
         for candidate, shift in zip(self.candidates, shifts, strict=True):
-            ends[candidate.spell] = self._allowed(candidate, int(self.end[candidate.spell] + shift), ends)
+            new = self._allowed(candidate, int(self.end[candidate.spell] + shift), ends)
+            self._move(candidate.spell, new, ends, said)
         moved = np.flatnonzero(ends != self.end)
         return self._write(tables, ends, moved) if len(moved) else {}
 
@@ -139,8 +147,6 @@ class DatePlan:
         new = min(max(wanted, candidate.earliest), candidate.latest)
         enemies = (self.war == self.war[spell]) & (self.side != self.side[spell])
         if new > old:
-            if candidate.needs_partner:
-                new = max(min(new, self._partners_last(spell, ends) - 1), old)
             days = np.arange(old + 1, new + 1)
             alone = ~self._covered(enemies, ends, days)
             return int(days[np.argmax(alone)]) - 1 if alone.any() else new
@@ -149,6 +155,17 @@ class DatePlan:
         days = np.arange(new + 1, old + 1)
         needed = self._covered(enemies, ends, days) & ~self._covered(others, ends, days)
         return int(days[needed].max()) if needed.any() else new
+
+    def _move(self, spell: int, new: int, ends: Integers, said: dict[int, bool]) -> None:
+        """Move an end as far towards a day as what is said of its side's exits allows; its old day always is."""
+        old = int(ends[spell])
+        side = (self.war == self.war[spell]) & (self.side == self.side[spell])
+        asked = [one for one in said if side[one]]
+        for day in range(new, old, -1 if new > old else 1):
+            ends[spell] = day
+            if all(self._followed(one, ends) == said[one] for one in asked):
+                return
+        ends[spell] = old
 
     def _covered(self, spells: NDArray[np.bool_], ends: Integers, days: Integers) -> NDArray[np.bool_]:
         at = np.flatnonzero(spells)
