@@ -144,6 +144,22 @@ def test_imputation_is_the_same_for_a_seed(bought) -> None:
     assert not np.allclose(one["estimate"], other["estimate"])
 
 
+def test_imputation_does_not_depend_on_how_histories_are_cut() -> None:
+    # Days of equal covariates as one row: an exit is imputed within the row, which then ends there.
+    days = bought_frame(4, 0.4, n=120, days=100).assign(
+        half=lambda f: f["trend"].groupby(f["idvar"]).transform("mean") > 0
+    )
+    days = days.assign(half=days["half"].astype(float))
+    whole = days.groupby("idvar", as_index=False).agg(
+        {"coalid": "first", "start": "first", "stop": "last", "front": "first", "half": "first", "y": "max"}
+    )
+    problems = [Problem.from_frame(frame, "y", ["front", "half"]) for frame in (days, whole)]
+    assert len(problems[1].frame) == 120 < len(problems[0].frame)
+    one, two = (bought_off(p, [0.0, 0.7], "half == 1", imputations=6, seed=2).table for p in problems)
+    assert one["n_replaced"].max() > 0
+    pd.testing.assert_frame_equal(one, two, check_exact=False, rtol=1e-9)
+
+
 def test_payment_over_the_whole_range_has_a_closed_form() -> None:
     # h (1 - s)^r with r linear in the trend: the slope tends to b + log(1 - s) / range.
     parameters = Simulation(

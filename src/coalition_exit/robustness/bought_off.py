@@ -232,12 +232,13 @@ class _Imputer:
         self.start, self.stop = (frame[name].to_numpy(dtype=np.float64) for name in ("start", "stop"))
         self.times, counts = np.unique(self.stop[event], return_counts=True)
         self.counts = counts.astype(np.float64)
-        # Rows at every exit time they cross. A day with an observed exit was not bought off.
+        # Rows at every exit time they cross; one may cross many. A day with an observed exit was not bought off.
         low, high = (np.searchsorted(self.times, values, side="right") for values in (self.start, self.stop))
         self.x = fit.state.design.x - fit.state.center
         self.latent = np.where(days, 1.0 - share, 1.0)
         self.rows, self.at = _crossings(np.flatnonzero(high > low), low, high)
-        self.open = np.flatnonzero((days & ~event)[self.rows])
+        seen = event[self.rows] & (self.stop[self.rows] == self.times[self.at])
+        self.open = np.flatnonzero(days[self.rows] & ~seen)
         _, self.subject = np.unique(frame[SUBJECT].to_numpy(), return_inverse=True)
         self.root = _root(fit.covariance)
         # Drawn coefficients raise the mean of exp(x b) far from the centre. Less this, its mean is the fitted one.
@@ -248,13 +249,13 @@ class _Imputer:
         weight = self._hazard(rng)[self.open]
         # The first exits of competing exponential clocks: a draw without replacement, weighted by the hazard.
         order = np.argsort(rng.exponential(size=len(weight)) / weight, kind="stable")
-        rows = self.rows[self.open[order]]
-        _, first = np.unique(self.subject[rows], return_index=True)
-        rows = rows[np.sort(first)[:number]]
-        if len(rows) < number:
-            reason = f"{number} exits to impute on the pattern's days, and {len(rows)} states to make them"
+        picked = self.open[order]
+        _, first = np.unique(self.subject[self.rows[picked]], return_index=True)
+        picked = picked[np.sort(first)[:number]]
+        if len(picked) < number:
+            reason = f"{number} exits to impute on the pattern's days, and {len(picked)} states to make them"
             raise FitError("no_observations", reason)
-        return self._complete(rows)
+        return self._complete(self.rows[picked], self.times[self.at[picked]])
 
     def _hazard(self, rng: np.random.Generator) -> Floats:
         """Latent hazard of each row at each exit time it crosses: Breslow's increments times the relative risk."""
@@ -265,15 +266,15 @@ class _Imputer:
         increment = rng.gamma(self.counts) / np.maximum(seen, np.finfo(float).tiny)
         return np.asarray(risk[self.rows] * increment[self.at])
 
-    def _complete(self, rows: Integers) -> tuple[pd.DataFrame, int]:
+    def _complete(self, rows: Integers, times: Floats) -> tuple[pd.DataFrame, int]:
         last = np.full(int(self.subject.max()) + 1, len(self.subject))
         last[self.subject[rows]] = rows
         at = np.arange(len(self.subject))
         keep = at <= last[self.subject]
-        event = self.problem.event.copy()
-        event[rows] = True
-        n_replaced = int((self.problem.event & ~keep).sum())
-        frame = self.problem.frame.assign(**{self.problem.model.failure: event.astype(np.int8)})
+        event, stop = self.problem.event.copy(), self.stop.copy()
+        n_replaced = int((event & ~keep).sum() + event[rows].sum())
+        event[rows], stop[rows] = True, times
+        frame = self.problem.frame.assign(**{self.problem.model.failure: event.astype(np.int8), "stop": stop})
         return frame.loc[keep], n_replaced
 
 
