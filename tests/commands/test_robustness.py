@@ -142,6 +142,16 @@ def test_the_report_shows_the_verdict_after_its_table(outcome: Outcome) -> None:
     assert page.count("data:image/svg+xml;base64,") == 5
 
 
+def test_few_clusters_are_named_in_the_note(tmp_path: Path, loaded_once: None, no_figures: None) -> None:
+    text = OBJECTION_ONLY.replace("{key: article, ", "{key: article, sample: [year >= 1900], ")
+    spec = load_spec((text + "uncertainty: {draws: 2, kinds: [losses]}\n").encode(), "mine.yaml")
+    outcome = run_specs([spec], "record", tmp_path / "out", "")
+    clusters = read(outcome, "robustness/mine_uncertainty_draws.csv")["n_cluster"].min()
+    assert clusters < 40
+    table = (outcome.out / "tables" / "mine_uncertainty.md").read_text(encoding="utf-8")
+    assert f"With {clusters} clusters, errors clustered on them are themselves uncertain." in table
+
+
 def test_progress_is_reported_as_often_as_said(spec: Spec, tmp_path: Path, no_figures: None) -> None:
     short = load_spec(TEXT.split("influence:", maxsplit=1)[0].encode())
     told: list[str] = []

@@ -220,3 +220,8 @@ def test_simulation_on_a_panel(bought) -> None:
         simulate_compensation(Simulation(replicates=2, exits=300), bought, front="front", trend="trend")
     with pytest.raises(DataError, match="front, trend"):
         simulate_compensation(parameters, bought)
+    # A front of 2 would turn payment to own fronts into a fine.
+    double = Problem.from_frame(bought.frame.assign(front=2 * bought.frame["front"]), "y", ["front", "trend"])
+    with pytest.raises(DataError, match=r"front > front: expected a share from 0 to 1.*got 0 to 2"):
+        simulate_compensation(Simulation(replicates=2, exits=100), double, front="front", trend="trend")
+    assert len(simulate_compensation(parameters, double, front="front", trend="trend").table) == 4

@@ -67,6 +67,16 @@ def test_no_doubt_no_coding_variance(record) -> None:
     assert set(found["drawn"]) == {"all"}
 
 
+def test_a_model_without_clusters(record) -> None:
+    plain = Model("plain", "withdraw", ("foverlap", "ctrend60"), cluster=None)
+    found = coding_uncertainty([plain], record, Uncertainty(draws=2, kinds=["losses"]))
+    assert "plain, ctrend60: " in found.text
+    assert "clusters" not in found.text
+    # Degrees of freedom of complete data: events less coefficients.
+    events = found.draws["n_event"].min()
+    assert (found.table["df"] < events - 2).all()
+
+
 def test_failed_fits_are_rows_with_their_reason(record) -> None:
     nowhere = Model("nowhere", "withdraw", ("foverlap",), sample=("warnum == 10",))
     found = coding_uncertainty([nowhere], record, Uncertainty(draws=2, kinds=["losses"], separately=False))

@@ -255,7 +255,7 @@ def _uncertainty(run: _Run, block: Uncertainty) -> None:
         frames = run.found.frames
         frames |= {"uncertainty": found.table, "uncertainty_draws": found.draws, "uncertainty_exits": found.exits}
         frames |= {"uncertainty_cases": found.cases, "uncertainty_numbers": found.numbers}
-        run.found.said["uncertainty"] = assumptions(block)
+        run.found.said["uncertainty"] = " ".join([assumptions(block), *found.cautions])
         pooled = found.table[(found.table["drawn"] == ALL) & (found.table["reason"] == "")]
         for model in models:
             named = f"{model.head}: contested" if len(models) > 1 else "Contested"

@@ -121,7 +121,8 @@ def simulate_compensation(
     Raises
     ------
     DataError
-        Covariates that the problem does not have, no rows for ``covariates: panel``, a trend that does not vary.
+        Covariates that the problem does not have, no rows for ``covariates: panel``, a trend that does not vary, a
+        front that is no share where payment goes by it.
     """
     if parameters.covariates == "simulated":
         frame, exits = simulated_covariates(front, trend, seed), parameters.exits or 40
@@ -173,6 +174,9 @@ def _world(frame: pd.DataFrame, front: str, trend: str, parameters: Simulation, 
     data = frame.assign(exit=0)
     design = build_design(f"Surv(start, stop, exit) ~ {front} + {trend}", data, id=SUBJECT, cluster=CLUSTER)
     f, t = (frame[name].to_numpy(dtype=np.float64) for name in (front, trend))
+    if set(parameters.targets) - {"all"} and not (f.min() >= 0 and f.max() <= 1):
+        expected = "a share from 0 to 1, for payments by whose front it is (targets: independent, common)"
+        raise DataError(f"front > {front}", expected, f"{f.min():g} to {f.max():g}")
     begins, full = np.quantile(t, [parameters.begins, parameters.full])
     if not full > begins:
         raise DataError("begins, full", "quantiles of the trend that differ", f"both {begins:g}")

@@ -84,10 +84,16 @@ class CodingUncertainty:
                 f"{row.conf_high:.3f}) over {row.m} drawn records, of whose variance {row.share_coding:.0%} is "
                 f"coding and {row.share_sampling:.0%} sampling."
             )
+        return "\n".join([*lines, *self.cautions])
+
+    @property
+    def cautions(self) -> list[str]:
+        """What a reader should know of the errors."""
         few = self.draws["n_cluster"].min()
-        if few < FEW_CLUSTERS:
-            lines.append(f"With {int(few)} clusters, errors clustered on them are themselves uncertain.")
-        return "\n".join(lines)
+        # Missing where no model has clusters.
+        if pd.isna(few) or few >= FEW_CLUSTERS:
+            return []
+        return [f"With {int(few)} clusters, errors clustered on them are themselves uncertain."]
 
 
 def assumptions(parameters: Uncertainty) -> str:
