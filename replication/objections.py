@@ -90,8 +90,8 @@ verdict. The symposium is known to the project from summaries of it; the codings
     coalition-exit run symposium/morey_entrapment
     coalition-exit new my-objection
 
-The first command runs all of them in a few minutes and prints a line an objection; `--jobs 2` shortens it. The last one
-writes a file to put an objection of one's own in.
+The first command runs all of them in a few minutes and prints a table of the verdicts; `--jobs 2` shortens it. The last
+one writes a file to put an objection of one's own in.
 
 All numbers here are those of the package's coded record, which is reconstructed from public facts and is not the
 author's data. On the record the coefficient of the common front is not distinguishable from zero in the article's

@@ -210,14 +210,13 @@ def _run(
 
 
 def _print_verdicts(outcome: Outcome) -> None:
-    """Show the verdict on an objection; of several objections a line each."""
+    """Show the verdict on an objection; of several objections how often each was reached."""
     from coalition_exit.report.grid import to_text
-    from coalition_exit.report.plain import wrap
 
     if len(outcome.verdicts) == 1:
         _say(to_text(outcome.verdicts[0], _terminal_width()))
-    for text in outcome.summaries:
-        _say(wrap(text, _terminal_width() or _WIDTH, "    "))
+    if outcome.summary is not None:
+        _say(to_text(outcome.summary, _terminal_width()))
 
 
 def _print_outcome(outcome: Outcome) -> None:

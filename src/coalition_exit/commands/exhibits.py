@@ -66,8 +66,8 @@ class Outcome:
         Whether some exhibit shows a reconstructed record and not the author's data.
     verdicts
         Tables of verdicts, one an objection.
-    summaries
-        The verdicts in a line, one an objection.
+    summary
+        How often each verdict was reached, by objection and coefficient; None without an objection.
     remarks
         What is to be known of how the data files were read.
     left
@@ -86,7 +86,7 @@ class Outcome:
     crosstabs: tuple[CrosstabResult, ...]
     reconstructed: bool
     verdicts: tuple[Grid, ...] = ()
-    summaries: tuple[str, ...] = ()
+    summary: Grid | None = None
     remarks: tuple[str, ...] = ()
     left: Left = field(default_factory=Left)
 
@@ -210,7 +210,7 @@ def run_specs(
         crosstabs=tuple(result for result in results if isinstance(result, CrosstabResult)),
         reconstructed=any(isinstance(source, RecordSource) for source in opened),
         verdicts=written.verdicts,
-        summaries=_summaries(tables, extras.verdicts),
+        summary=_summary(tables, extras.verdicts),
         remarks=tuple(remarks),
         left=written.left,
     )
@@ -293,14 +293,25 @@ def _judged(result: RunResult, block: Robustness) -> tuple[pd.DataFrame, pd.Data
     return (pd.concat(parts, ignore_index=True) if parts else own), exits
 
 
-def _summaries(tables: Sequence[RunResult], judged: pd.DataFrame | None) -> tuple[str, ...]:
+def _summary(tables: Sequence[RunResult], judged: pd.DataFrame | None) -> Grid | None:
     if judged is None:
-        return ()
-    said = []
+        return None
+    rows: list[tuple[str, ...]] = []
     for one in tables:
+        own = judged[judged["table"] == one.spec.table]
         labels = {term: one.spec.label_of(term) for term in one.spec.order}
-        said.append(summarize(judged[judged["table"] == one.spec.table], labels))
-    return tuple(text for text in said if text)
+        rows += [(one.spec.table, str(own["who"].iloc[0]), *row) for row in summarize(own, labels)]
+    heads = ("Specification", "Whose", "Coefficient", "Models", "Verdict")
+    shown = [_unrepeated(row, before, 3) for row, before in zip(rows, [(), *rows], strict=False)]
+    return Grid("verdicts", "Verdicts", heads, tuple(shown)) if rows else None
+
+
+def _unrepeated(row: tuple[str, ...], before: tuple[str, ...], most: int) -> tuple[str, ...]:
+    """Leave empty what the row above has already said, in the first columns."""
+    same = 0
+    while same < most and row[same : same + 1] == before[same : same + 1]:
+        same += 1
+    return ("",) * same + row[same:]
 
 
 def _figure_note(result: FigureResult) -> str:

@@ -306,14 +306,11 @@ def _compare(reference: _Rows | None, other: _Rows | None) -> tuple[dict[str, in
     return counts, [{"what": "gained", **row} for row in gained] + [{"what": "lost", **row} for row in lost]
 
 
-def summarize(own: pd.DataFrame, labels: Mapping[str, str] | None = None) -> str:
-    """Return the verdicts of one specification in a line: for each term, how often each was reached."""
-    if not len(own):
-        return ""
-    parts = []
-    for term, rows in own.groupby("term", sort=False):
-        words = [word for word in ORDER if (rows["verdict"] == word).any()]
-        counted = [f"{WORDS[word]} ({(rows['verdict'] == word).sum()} of {len(rows)})" for word in words]
-        parts.append(f"{(labels or {}).get(str(term), str(term))}: {', '.join(counted)}")
-    first = own.iloc[0]
-    return f"{first['table']} ({first['who']}): {'; '.join(parts)}"
+def summarize(own: pd.DataFrame, labels: Mapping[str, str] | None = None) -> list[tuple[str, str, str]]:
+    """Count the verdicts on one specification: a row (term, "2 of 5", words) for each that was reached on a term."""
+    rows = []
+    for term, judged in own.groupby("term", sort=False):
+        label = (labels or {}).get(str(term), str(term))
+        counts = judged["verdict"].value_counts()
+        rows += [(label, f"{counts[word]} of {len(judged)}", WORDS[word]) for word in ORDER if word in counts]
+    return rows
