@@ -76,8 +76,8 @@ class LeftOut:
 def leave_out(problem: Problem, fit: CoxFit | None = None, pairs: bool = True) -> LeftOut:
     """Refit without each coalition, each war and each pair of coalitions.
 
-    Coefficients without coalitions come from `CoxFit.leave_one_out` and `CoxFit.leave_two_out`, which refit exactly.
-    Standard errors are those of the refit, with the clusters that are left.
+    Every one is refitted exactly (`ExitEngine`; pairs: `CoxFit.leave_two_out`). Standard errors are those of the refit,
+    with the clusters that are left; pairs have none.
 
     Parameters
     ----------
