@@ -59,9 +59,13 @@ def test_bought_off() -> None:
     )  # fmt: skip
     data = plots.bought_off_data(table)
     assert data["share"].tolist() == [0.0, 0.2]
-    figure = plots.draw_bought_off(data, None, *SAID)
+    figure = plots.draw_bought_off(
+        data, {"a": "A coefficient with a label that is longer than its panel is wide"}, *SAID
+    )
     _check(figure)
-    np.testing.assert_allclose(figure.axes[0].lines[2].get_ydata(), [1.0, 1.1])
+    axes = figure.axes[0]
+    assert axes.get_title(loc="left").count("\n") == 2
+    np.testing.assert_allclose(axes.lines[2].get_ydata(), [1.0, 1.1])
 
 
 def test_uncertainty() -> None:

@@ -51,7 +51,7 @@ def draw_simulation(
                 axes.plot(
                     line["strength"], line["mean"], color=COLOURS[k], marker=MARKERS[k], markersize=4, label=label
                 )
-            axes.set_title(_label(term, labels), loc="left", fontweight="bold", fontsize=9)
+            axes.set_title(textwrap.fill(_label(term, labels), 42), loc="left", fontweight="bold", fontsize=9)
             axes.set_xlabel("Strength of compensation")
         panels[0].set_ylabel("Mean estimate (log hazard ratio)")
         legend_below(figure, under, panels[0], 2)
@@ -82,7 +82,7 @@ def draw_bought_off(
             axes.vlines(own["share"], own["conf_low"], own["conf_high"], color=COLOURS[0], linewidth=1.4)
             axes.plot(own["share"], own["estimate"], "o", color=COLOURS[0], markersize=4, label="imputed, 95% interval")
             axes.plot(own["share"], own["direct_estimate"], color=COLOURS[1], linewidth=1.2, label="offset")
-            axes.set_title(_label(term, labels), loc="left", fontweight="bold", fontsize=9)
+            axes.set_title(textwrap.fill(_label(term, labels), 26), loc="left", fontweight="bold", fontsize=9)
             if k + columns >= len(terms):
                 axes.set_xlabel("Share of exits bought off")
         for axes in panels[len(terms) :]:
