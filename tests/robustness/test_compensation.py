@@ -225,3 +225,6 @@ def test_simulation_on_a_panel(bought) -> None:
     with pytest.raises(DataError, match=r"front > front: expected a share from 0 to 1.*got 0 to 2"):
         simulate_compensation(Simulation(replicates=2, exits=100), double, front="front", trend="trend")
     assert len(simulate_compensation(parameters, double, front="front", trend="trend").table) == 4
+    rounded = Problem.from_frame(bought.frame.assign(front=bought.frame["front"] * (1 + 1e-7)), "y", ["front", "trend"])
+    by_front = Simulation(replicates=2, exits=100, strengths=[0.5])
+    assert set(simulate_compensation(by_front, rounded, front="front", trend="trend").table["n_failed"]) == {0}

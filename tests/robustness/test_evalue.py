@@ -82,3 +82,7 @@ def test_table_of_a_model() -> None:
         e_values(problem, contrasts={"xx": 1.0})
     with pytest.raises(DataError, match="other than 0"):
         e_values(problem, contrasts={"x": 0.0})
+    with pytest.raises(
+        DataError, match=r"contrasts > x: expected a difference whose hazard ratio .* got 100000, which"
+    ):
+        e_values(problem, contrasts={"x": 1e5})

@@ -23,6 +23,8 @@ from coalition_exit.robustness.problem import SUBJECT, Problem
 from coalition_exit.survival.fit import CoxFit
 
 RARE_BELOW = 0.15
+# The square of its exponential is still a number.
+_LARGEST = 350.0
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def e_values(
     Raises
     ------
     DataError
-        A contrast for what is no covariate, or a contrast of 0.
+        A contrast for what is no covariate, a contrast of 0, or one whose hazard ratio is too large for a number.
     """
     given = dict(contrasts or {})
     problem.require(*given, place="contrasts")
@@ -141,8 +143,13 @@ def e_values(
         size = sizes[row.term]
         if not (np.isfinite(size) and size != 0):
             raise DataError(f"contrasts > {row.term}", "a number other than 0", repr(size))
-        hr = float(np.exp(row.estimate * size))
-        bounds = sorted(float(np.exp(end * size)) for end in (row.conf_low, row.conf_high))
+        logs = [end * size for end in (row.estimate, row.conf_low, row.conf_high)]
+        largest = max(logs, key=abs)
+        if abs(largest) > _LARGEST:
+            expected = "a difference whose hazard ratio and interval can be written as numbers"
+            raise DataError(f"contrasts > {row.term}", expected, f"{size:g}, which makes exp({largest:.0f})")
+        hr, *bounds = (float(np.exp(log)) for log in logs)
+        bounds.sort()
         for outcome in ("rare", "common"):
             found = e_value(hr, *bounds, rare=outcome == "rare")
             rows.append(

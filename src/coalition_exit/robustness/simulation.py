@@ -32,6 +32,8 @@ from coalition_exit.survival.data.surv import Floats, Integers, Surv
 
 _Z = 1.959963984540054
 _SURE = 2.0
+# Sums of shares, and shares in single precision, miss 0 and 1 by a little.
+_ROUNDED = 1e-6
 UNDERSTATES, OVERSTATES, NEITHER = "understates", "overstates", "no change beyond simulation error"
 
 
@@ -174,7 +176,7 @@ def _world(frame: pd.DataFrame, front: str, trend: str, parameters: Simulation, 
     data = frame.assign(exit=0)
     design = build_design(f"Surv(start, stop, exit) ~ {front} + {trend}", data, id=SUBJECT, cluster=CLUSTER)
     f, t = (frame[name].to_numpy(dtype=np.float64) for name in (front, trend))
-    if set(parameters.targets) - {"all"} and not (f.min() >= 0 and f.max() <= 1):
+    if set(parameters.targets) - {"all"} and not (f.min() >= -_ROUNDED and f.max() <= 1 + _ROUNDED):
         expected = "a share from 0 to 1, for payments by whose front it is (targets: independent, common)"
         raise DataError(f"front > {front}", expected, f"{f.min():g} to {f.max():g}")
     begins, full = np.quantile(t, [parameters.begins, parameters.full])
