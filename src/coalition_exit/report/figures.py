@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from coalition_exit.report.captions import caption
 from coalition_exit.report.coefplot import COLOURS, MARKERS, STYLE
 from coalition_exit.specs.exhibits import Figure, History, Margins, Survival, Windows
 
@@ -43,15 +44,7 @@ def draw_exhibit(figure: Figure, data: pd.DataFrame, note: str) -> Any:
         else:
             assert isinstance(plot, Windows)
             canvas = _windows(figure, plot, data)
-        width = 13.5 * float(canvas.get_size_inches()[0])
-        canvas.suptitle(
-            textwrap.fill(figure.title, int(width * 0.85)), x=0.01, horizontalalignment="left", fontsize=10,
-            fontweight="bold",
-        )  # fmt: skip
-        if note:
-            canvas.supxlabel(
-                textwrap.fill(note, int(width * 1.25)), x=0.01, horizontalalignment="left", fontsize=7, color="#444444"
-            )
+        caption(canvas, figure.title, note)
     return canvas
 
 

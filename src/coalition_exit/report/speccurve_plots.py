@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from coalition_exit.report.captions import caption
 from coalition_exit.report.coefplot import COLOURS, STYLE, draw_nothing
 
 EXPECTED, NONE, OPPOSITE = COLOURS[0], "#8a8a8a", COLOURS[1]
@@ -24,12 +25,7 @@ def _canvas(width: float, height: float, title: str, note: str) -> Any:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    figure.suptitle(
-        textwrap.fill(title, int(12.5 * width)), x=0.01, horizontalalignment="left", fontsize=10, fontweight="bold"
-    )
-    if note:
-        text = textwrap.fill(note, int(16 * width))
-        figure.supxlabel(text, x=0.01, horizontalalignment="left", fontsize=7, color="#444444")
+    caption(figure, title, note)
     return figure
 
 
