@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from coalition_exit.survival import CoxPH
+from coalition_exit.survival.cox.cox_fit import CoxFit
 from coalition_exit.survival.cox.state import CoxState
-from coalition_exit.survival.fit import CoxFit
 from coalition_exit.survival.quantities.scenarios import Scenarios, fixed_scenarios
 
 REFERENCE = Path(__file__).parent / "reference"

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from coalition_exit.survival import CoxPH
+from coalition_exit.survival.cox.cox_fit import CoxFit
 from coalition_exit.survival.cox.state import CoxState
-from coalition_exit.survival.fit import CoxFit
 
 REFERENCE = Path(__file__).parent / "reference"
 MODELS = pd.read_csv(REFERENCE / "vcov_models.csv", keep_default_na=False).set_index("model")

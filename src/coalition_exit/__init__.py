@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from coalition_exit.survival.competing.finegray import FineGray
     from coalition_exit.survival.competing.incidence import cumulative_incidence, gray_test
     from coalition_exit.survival.cox.cox import CoxPH
+    from coalition_exit.survival.cox.cox_fit import CoxFit
     from coalition_exit.survival.curves.curves import kaplan_meier, nelson_aalen
     from coalition_exit.survival.curves.logrank import logrank_test
     from coalition_exit.survival.data.episodes import episode_report
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from coalition_exit.survival.data.surv import Surv
     from coalition_exit.survival.discrete.discrete import DiscreteFit, DiscreteHazard, RandomInterceptFit
     from coalition_exit.survival.discrete.glm import BinaryFit, BinaryRegression
-    from coalition_exit.survival.fit import CoxFit
     from coalition_exit.survival.frailty.frailty import SharedFrailty
 
 __version__ = "0.1.0"
@@ -33,7 +33,7 @@ __version__ = "0.1.0"
 _HOME = {
     "BinaryFit": "survival.discrete.glm",
     "BinaryRegression": "survival.discrete.glm",
-    "CoxFit": "survival.fit",
+    "CoxFit": "survival.cox.cox_fit",
     "CoxPH": "survival.cox.cox",
     "DiscreteFit": "survival.discrete.discrete",
     "DiscreteHazard": "survival.discrete.discrete",

@@ -16,7 +16,7 @@ from coalition_exit.report.audit import FULL, audit
 from coalition_exit.report.audit_cells import cells_of, read_published
 from coalition_exit.runner import RunResult, run_spec
 from coalition_exit.survival.cox.cox import CoxPH
-from coalition_exit.survival.fit import CoxFit
+from coalition_exit.survival.cox.cox_fit import CoxFit
 
 HERE = Path(__file__).parents[2] / "replication"
 STUDIES = ("rossi", "heart")

@@ -15,7 +15,7 @@ import pytest
 from maketables.extractors import PluginExtractor, get_extractor
 
 from coalition_exit.survival.cox.cox import CoxPH
-from coalition_exit.survival.fit import CoxFit
+from coalition_exit.survival.cox.cox_fit import CoxFit
 from coalition_exit.survival.maketables_plugin import MaketablesMixin
 
 DATA = pd.read_csv(Path(__file__).parents[1] / "reference" / "data" / "heart.csv")

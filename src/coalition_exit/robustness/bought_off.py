@@ -28,8 +28,8 @@ from coalition_exit.errors import DataError, FitError
 from coalition_exit.robustness.problem import OK, SUBJECT, Problem, degrees_of_freedom
 from coalition_exit.robustness.rubin import pool
 from coalition_exit.specs.robustness_blocks import BadTimes
+from coalition_exit.survival.cox.cox_fit import CoxFit
 from coalition_exit.survival.data.surv import Floats, Integers
-from coalition_exit.survival.fit import CoxFit
 
 Bools = NDArray[np.bool_]
 COLUMNS = (

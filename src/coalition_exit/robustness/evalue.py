@@ -20,7 +20,7 @@ import pandas as pd
 
 from coalition_exit.errors import DataError
 from coalition_exit.robustness.problem import SUBJECT, Problem
-from coalition_exit.survival.fit import CoxFit
+from coalition_exit.survival.cox.cox_fit import CoxFit
 
 RARE_BELOW = 0.15
 # The square of its exponential is still a number.

@@ -12,7 +12,7 @@ from scipy.special import ndtr
 from coalition_exit.errors import DataError
 from coalition_exit.robustness.engine import Estimate, ExitEngine
 from coalition_exit.robustness.problem import OK, Problem
-from coalition_exit.survival.fit import CoxFit
+from coalition_exit.survival.cox.cox_fit import CoxFit
 
 COLUMNS = (
     "left_out", "label", "term", "estimate", "std_error", "p_value", "change", "n_event", "status", "reason",

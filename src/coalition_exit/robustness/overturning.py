@@ -16,7 +16,7 @@ import pandas as pd
 from coalition_exit.errors import DataError, FitError
 from coalition_exit.robustness.bought_off import direct_fit
 from coalition_exit.robustness.problem import Problem
-from coalition_exit.survival.fit import CoxFit
+from coalition_exit.survival.cox.cox_fit import CoxFit
 
 READINGS = ("interval includes zero", "sign changes")
 ALREADY, FOUND, NONE, FAILED = "already", "found", "none up to the bound", "no estimate"

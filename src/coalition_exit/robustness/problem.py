@@ -16,8 +16,8 @@ from coalition_exit.panel.build import build_panel
 from coalition_exit.record.loading import Record
 from coalition_exit.specs.models import ModelSpec
 from coalition_exit.survival.cox.cox import CoxPH
+from coalition_exit.survival.cox.cox_fit import CoxFit
 from coalition_exit.survival.data.design import Design, build_design
-from coalition_exit.survival.fit import CoxFit
 
 SUBJECT, CLUSTER = "idvar", "coalid"
 OK = "ok"

@@ -10,7 +10,7 @@ import pandas as pd
 from coalition_exit.errors import DataError, FitError
 from coalition_exit.runner.estimation import ModelResult
 from coalition_exit.runner.running import RunResult
-from coalition_exit.survival.fit import CoxFit
+from coalition_exit.survival.cox.cox_fit import CoxFit
 
 DIAGNOSTIC_COLUMNS = ("table", "model", "quantity", "term", "value", "text")
 # Each test with the transform of time that its program uses unless told otherwise.

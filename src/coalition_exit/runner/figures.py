@@ -14,7 +14,7 @@ from coalition_exit.runner.estimation import OK, run_model
 from coalition_exit.runner.sources import ArchiveSource, Source
 from coalition_exit.specs.exhibits import Figure, History, Margins, Survival, Windows
 from coalition_exit.specs.models import ModelSpec
-from coalition_exit.survival.fit import CoxFit
+from coalition_exit.survival.cox.cox_fit import CoxFit
 
 MONTH, YEAR = 30.4375, 365.25
 UNITS = {"day": 1.0, "month": MONTH, "year": YEAR}

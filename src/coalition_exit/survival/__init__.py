@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from coalition_exit.survival.competing.finegray import FineGray
     from coalition_exit.survival.competing.incidence import cumulative_incidence, gray_test
     from coalition_exit.survival.cox.cox import CoxPH
+    from coalition_exit.survival.cox.cox_fit import CoxFit
     from coalition_exit.survival.curves.curves import kaplan_meier, nelson_aalen, survival_curves
     from coalition_exit.survival.curves.logrank import logrank_test
     from coalition_exit.survival.data.episodes import episode_report
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
     from coalition_exit.survival.data.surv import Surv
     from coalition_exit.survival.discrete.discrete import DiscreteFit, DiscreteHazard, RandomInterceptFit
     from coalition_exit.survival.discrete.glm import BinaryFit, BinaryRegression
-    from coalition_exit.survival.fit import CoxFit, Fit
+    from coalition_exit.survival.fit import Fit
     from coalition_exit.survival.frailty.frailty import SharedFrailty
 
 _HOME = {
     "BinaryFit": "discrete.glm",
     "BinaryRegression": "discrete.glm",
-    "CoxFit": "fit",
+    "CoxFit": "cox.cox_fit",
     "CoxPH": "cox.cox",
     "DiscreteFit": "discrete.discrete",
     "DiscreteHazard": "discrete.discrete",

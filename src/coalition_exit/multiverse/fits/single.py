@@ -16,7 +16,7 @@ from coalition_exit.multiverse.fits.riskgroups import RiskGroup, spread_of
 from coalition_exit.multiverse.fits.tasks import Context, Task
 from coalition_exit.runner.estimation import run_model
 from coalition_exit.survival.cox.cox import CoxPH
-from coalition_exit.survival.fit import CoxFit
+from coalition_exit.survival.cox.cox_fit import CoxFit
 from coalition_exit.survival.quantities.predict import survival_contrast
 
 

@@ -18,10 +18,10 @@ from coalition_exit.multiverse.fits.riskgroups import RiskGroup
 from coalition_exit.multiverse.fits.tasks import Context, Task
 from coalition_exit.multiverse.null.draws import Drawn, drawn_labels
 from coalition_exit.runner.estimation import run_model
+from coalition_exit.survival.cox.cox_fit import CoxFit
 from coalition_exit.survival.cox.state import CoxState
 from coalition_exit.survival.discrete.glm_fit import BinaryFit
 from coalition_exit.survival.discrete.glm_solver import BinaryData
-from coalition_exit.survival.fit import CoxFit
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

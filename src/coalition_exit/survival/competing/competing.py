@@ -27,13 +27,13 @@ from coalition_exit.survival.competing.incidence_errors import (
     sum_by_unit,
 )
 from coalition_exit.survival.cox.cox import CoxPH
+from coalition_exit.survival.cox.cox_fit import CoxFit
 from coalition_exit.survival.data.complete_rows import complete_rows
 from coalition_exit.survival.data.design import Design, build_design
 from coalition_exit.survival.data.dropped import missing_by_column
 from coalition_exit.survival.data.newdata import scenario_matrix
 from coalition_exit.survival.data.surv import Floats, Integers, Surv
 from coalition_exit.survival.data.timefix import join_near_times
-from coalition_exit.survival.fit import CoxFit
 from coalition_exit.survival.inference.vcov import correction_factor, sum_by_cluster
 from coalition_exit.survival.shown import Shown, number
 

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from coalition_exit.errors import DataError, FitError, nearest, one_of
 from coalition_exit.survival.cox.blockwise import centered_rows
+from coalition_exit.survival.cox.cox_fit import CoxFit
 from coalition_exit.survival.cox.exact import ExactLikelihood
 from coalition_exit.survival.cox.firth import FirthSolution, maximize_firth
 from coalition_exit.survival.cox.partial import PartialLikelihood
@@ -25,7 +26,6 @@ from coalition_exit.survival.data.dropped import missing_by_column
 from coalition_exit.survival.data.surv import Codes, Floats, Integers, check_episodes
 from coalition_exit.survival.data.timefix import join_near_times, near_event_times
 from coalition_exit.survival.data.timeterms import TimeFunction
-from coalition_exit.survival.fit import CoxFit
 from coalition_exit.survival.inference.vcov import CORRECTIONS, cluster_sandwich, cluster_vcov, correction_factor
 from coalition_exit.survival.inference.ways import combine_ways, name_ways, separate_ways
 

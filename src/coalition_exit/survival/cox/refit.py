@@ -29,7 +29,7 @@ from coalition_exit.survival.inference.vcov import (
 
 @dataclass(frozen=True, eq=False)
 class Refit:
-    """What a refit changes in a fit, by the names of `fit.CoxFit`."""
+    """What a refit changes in a fit, by the names of `cox_fit.CoxFit`."""
 
     terms: tuple[str, ...]
     beta: Floats
