@@ -159,6 +159,15 @@ def test_a_file_misspelt_gets_the_nearest_one_beside_it(here: Path, capsys: Capt
         assert "Did you mean 'good.yaml'?" in capsys.readouterr().err
 
 
+def test_a_folder_of_results_does_not_hide_specifications_of_its_name(here: Path, capsys: Capture) -> None:
+    (here / "symposium").mkdir()
+    assert call("validate", "symposium") == EXIT_DONE
+    assert "henke_partial.yaml: valid" in capsys.readouterr().out
+    (here / "results").mkdir()
+    assert call("validate", "results") == EXIT_BAD_INPUT
+    assert "results: expected a folder with YAML files, got none in it" in capsys.readouterr().err
+
+
 def test_validate_says_what_is_in_the_file(here: Path, capsys: Capture) -> None:
     assert call("validate", "good.yaml", "article/table2") == EXIT_DONE
     out, err = capsys.readouterr()

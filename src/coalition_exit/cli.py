@@ -73,7 +73,7 @@ def _run_options(command: Any) -> Any:
         ),
         click.option(
             "--jobs", type=click.IntRange(1), default=1, show_default=True, metavar="N",
-            help="Processes for draws and simulations; no number depends on it.",
+            help="Processes for draws, simulations and a multiverse; no number depends on it.",
         ),
         click.option(
             "--out", type=_OUT, default=Path("output"), show_default=True,
@@ -361,7 +361,8 @@ def new(name: str) -> int:
     from coalition_exit.commands import new_spec
 
     path = new_spec(name)
-    _say(f"Written: {path}. Edit it, then: {shlex.join(['coalition-exit', 'run', str(path)])}")
+    command = shlex.join(["coalition-exit", "run", str(path), "--out", f"{path.stem}-output"])
+    _say(f"Written: {path}. Edit it, then: {command}")
     return EXIT_DONE
 
 

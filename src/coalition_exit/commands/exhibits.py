@@ -127,14 +127,16 @@ def _find_specs(path: str) -> list[Path]:
     named = {p.relative_to(library_folder()).with_suffix("").as_posix(): p for p in library_folder().rglob("*.yaml")}
     if path in named:
         return [named[path]]
-    if os.path.isdir(path):  # noqa: PTH112 - never raises
-        found = sorted(p for p in Path(path).iterdir() if p.suffix in _ENDINGS and p.is_file())
-        if not found:
-            raise SpecError(path, "a folder with YAML files", "none in it")
+    is_folder = os.path.isdir(path)  # noqa: PTH112 - never raises
+    found = sorted(p for p in Path(path).iterdir() if p.suffix in _ENDINGS and p.is_file()) if is_folder else []
+    if found:
         return found
+    # A folder of results may bear the name of a folder of the library.
     folders = sorted({name.partition("/")[0] for name in named})
     if path.rstrip("/") in folders:
         return [named[name] for name in sorted(named) if name.startswith(f"{path.rstrip('/')}/")]
+    if is_folder:
+        raise SpecError(path, "a folder with YAML files", "none in it")
     beside = f"{path}.yaml"
     own = [name.name for name in Path().glob("*.y*ml")]
     near = nearest(beside, own) or nearest(path, named)
