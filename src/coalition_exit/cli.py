@@ -148,7 +148,7 @@ def _explore(spec: Any, data: str, out: Path, options: Options) -> int:
 
     console = Console(stderr=True)
     if importlib.util.find_spec("numba") is None:
-        _say("numba is not installed: the multiverse runs without compiled loops, about eight times slower", sys.stderr)
+        _say("numba is not installed: the multiverse runs without compiled loops, about seven times slower", sys.stderr)
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),

@@ -1,4 +1,4 @@
-"""The same fits in NumPy, one model at a time, for machines without numba. About eight times slower."""
+"""The same fits in NumPy, one model at a time, for machines without numba. About seven times slower."""
 
 from __future__ import annotations
 
