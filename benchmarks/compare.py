@@ -109,7 +109,8 @@ def main() -> None:
     parser.add_argument("datasets", nargs="*", default=["article", "100k"], help=", ".join(DATASETS))
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5, help="calls of a tool in a round")
-    parser.add_argument("--tools", nargs="*", default=[OWN, R, *[t for t in TOOLS if t != OWN]])
+    every = [OWN, R, *[tool for tool in TOOLS if tool != OWN]]
+    parser.add_argument("--tools", nargs="*", default=every, choices=every)
     options = parser.parse_args()
     if R in options.tools and shutil.which("Rscript") is None:
         print("Rscript is not on this machine: R left out", file=sys.stderr)
