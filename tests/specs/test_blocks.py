@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from coalition_exit.cli import main
 from coalition_exit.coding.rules import load_rules
 from coalition_exit.commands import new_spec, user_specs
 from coalition_exit.errors import SpecError
@@ -160,3 +161,25 @@ def test_the_symposium_is_complete() -> None:
     assert specs["weisiger_compensation"].compensation is not None
     assert specs["disputed_codings"].uncertainty is not None
     assert specs["influential_cases"].influence is not None
+
+
+@pytest.mark.parametrize("name", ["compensation", "uncertainty", "influence"])
+def test_a_block_left_to_its_defaults_is_told(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = new_spec(str(tmp_path / "mine"))
+    path.write_text(path.read_text(encoding="utf-8") + f"{name}: {{}}\n", encoding="utf-8")
+    assert getattr(load_spec(path), name) is not None
+    with pytest.raises(SystemExit) as left:
+        main(["validate", str(path)])
+    assert not left.value.code
+    assert f"  Blocks: objection, {name}\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["choices", "compensation", "uncertainty", "influence", "labels", "    coding"])
+def test_a_line_of_the_template_uncommented_alone_is_refused(name: str, tmp_path: Path) -> None:
+    path = new_spec(str(tmp_path / "mine"))
+    text = path.read_text(encoding="utf-8")
+    indent, key = name[: -len(name.lstrip())] if name != name.lstrip() else "", name.lstrip()
+    assert text.count(f"\n{indent}# {key}:") == 1
+    path.write_text(text.replace(f"\n{indent}# {key}:", f"\n{indent}{key}:"), encoding="utf-8")
+    with pytest.raises(SpecError, match=rf"line \d+ > .*{key}: expected keys with values.*, got nothing$"):
+        load_spec(path)

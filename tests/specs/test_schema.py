@@ -26,7 +26,7 @@ PREFIXES = (
     "key_", "number_as", "text_as", "boolean_as", "list_as_labels", "models_", "model_", "no_models", "no_table",
     "error_type", "ties_", "estimator_", "correction_", "data_source", "statistic_misspelt", "table_", "title_too",
     "covariate_name_too", "choice_as", "parameter_as_list", "coding_named", "empty_label", "escape_code", "filter_empty",
-    "filter_too_long",
+    "filter_too_long", "nothing_in",
 )  # fmt: skip
 # A key is always text in JSON; the names that Windows keeps are checked by the loader; to Python's
 # regular expressions, unlike an editor's, "$" also stands before a last line break.
@@ -103,7 +103,7 @@ EVERYTHING: dict[str, Any] = {
     },
     "models": [
         {"key": "a", "label": "A", "group": "G"},
-        {"key": "b", "add": ["pvict"], "drop": ["foverlap"], "replace": {"ctrend60": "otrend61"}, "sample": None},
+        {"key": "b", "add": ["pvict"], "drop": ["foverlap"], "replace": {"ctrend60": "otrend61"}, "sample": []},
     ],
     "labels": {"foverlap": "F"},
     "layout": {"order": ["pvict"], "stats": ["loglik"], "note": "N", "omit_from_figure": ["pvict"]},
@@ -158,9 +158,7 @@ def test_editors_can_offer_variables_and_rules() -> None:
     book = load_rules()
     assert definitions["Variable"]["anyOf"][0]["enum"] == book.describe_variables()
     assert definitions["RuleChoice"]["anyOf"][0]["anyOf"][0]["enum"] == list(book.rules)
-    assert set(definitions["ModelEntry"]["properties"]["coding"]["anyOf"][0]["properties"]) == set(
-        book.describe_variables()
-    )
+    assert set(definitions["ModelEntry"]["properties"]["coding"]["properties"]) == set(book.describe_variables())
 
 
 def test_every_key_is_explained() -> None:

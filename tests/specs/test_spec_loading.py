@@ -79,14 +79,16 @@ def test_anchors_may_be_used() -> None:
     assert [m.ties for m in merged.models] == ["efron", "efron"]
 
 
-def test_keys_without_value_are_as_if_left_out() -> None:
-    empty = "".join(
-        f"    {key}:\n" for key in ("label", "group", "add", "drop", "replace", "sample", "coding", "ties", "errors")
-    )
-    assert load(PLAIN + empty + "labels:\nlayout:\ndescription:\ndata:\n").models[0].covariates == (
-        "foverlap",
-        "ctrend60",
-    )
+@pytest.mark.parametrize("key", ["label", "group", "add", "drop", "replace", "sample", "coding", "ties", "errors"])
+def test_a_key_of_a_model_without_content_is_refused(key: str) -> None:
+    with pytest.raises(SpecError, match=rf" > models\[1\] > {key}: expected .*, got nothing$"):
+        load(f"{PLAIN}    {key}:\n")
+
+
+@pytest.mark.parametrize("key", ["labels", "layout", "description", "data", "rules", "section"])
+def test_a_key_at_the_top_without_content_is_refused(key: str) -> None:
+    with pytest.raises(SpecError, match=rf" > {key}: expected .*, got nothing$"):
+        load(f"{PLAIN}{key}:\n")
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ from coalition_exit.specs.loading import Spec, TableData, article_specs, library
 Progress = Callable[[str], None]
 Result = RunResult | FigureResult | CrosstabResult
 _ENDINGS = (".yaml", ".yml")
+_BLOCKS = ("objection", "compensation", "uncertainty", "influence")
 
 
 @dataclass(frozen=True, eq=False)
@@ -378,4 +379,6 @@ def summarize_spec(spec: Exhibit) -> str:
         sample = f" if {' and '.join(e.text for e in one.sample)}" if one.sample else ""
         estimator = "" if one.is_cox else f" [{one.estimator_name}]"
         lines.append(f"  {one.key}: {one.failure or one.outcome} ~ {' + '.join(one.covariates)}{sample}{estimator}")
+    blocks = [name for name in _BLOCKS if getattr(spec, name) is not None]
+    lines += [f"  Blocks: {', '.join(blocks)}"] if blocks else []
     return "\n".join(lines)

@@ -15,7 +15,8 @@ from pydantic import ConfigDict, Field, StringConstraints, ValidationError
 
 from coalition_exit.errors import SpecError, nearest, one_of, shown
 from coalition_exit.specs.complaints import spec_error
-from coalition_exit.specs.schema import Coded, Filter, Label, ModelDefaults, Name, SpecFile, Strict
+from coalition_exit.specs.schema import Coded, Filter, Label, ModelDefaults, Name, SpecFile
+from coalition_exit.specs.strict import Strict
 from coalition_exit.specs.yaml_file import Path_, YamlFile
 
 OptionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=80)]
@@ -155,7 +156,7 @@ def include(inside: Sequence[str], controls: Sequence[str], base: Sequence[str],
     """Return the patch that puts some of the controls in and takes the others out."""
     add = [name for name in (*always, *inside) if name not in base]
     drop = [name for name in controls if name in base and name not in inside]
-    return Patch(add=add or None, drop=drop or None)
+    return Patch.model_validate({key: names for key, names in (("add", add), ("drop", drop)) if names})
 
 
 def parse_choices(file: YamlFile) -> Choices:

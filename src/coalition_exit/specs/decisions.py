@@ -178,12 +178,13 @@ class DecisionReader:
 
     def _as_defaults(self) -> ModelDefaults:
         ref = self.reference
-        return ModelDefaults(
-            failure=ref.failure or None, outcome=ref.outcome or None, covariates=list(ref.covariates),
-            sample=[e.text for e in ref.sample], censor=[e.text for e in ref.censor] or None,
-            coding=dict(ref.choices), estimator=ref.estimator, ties=ref.ties or None,  # type: ignore[arg-type]
-            strata=list(ref.strata) or None, discrete=ref.discrete, errors=ref.errors,
-        )  # fmt: skip
+        given = {
+            "failure": ref.failure, "outcome": ref.outcome, "covariates": list(ref.covariates),
+            "sample": [e.text for e in ref.sample], "censor": [e.text for e in ref.censor],
+            "coding": dict(ref.choices), "estimator": ref.estimator, "ties": ref.ties,
+            "strata": list(ref.strata), "discrete": ref.discrete, "errors": ref.errors,
+        }  # fmt: skip
+        return ModelDefaults.model_validate({key: value for key, value in given.items() if value})
 
     def _claim(self, what: str, decision: str, path: Path_) -> None:
         """Note which decision sets something; two that set the same would hide each other."""

@@ -23,10 +23,10 @@ from coalition_exit.specs.schema import (
     ModelEntry,
     Name,
     OwnData,
-    Strict,
     Table,
     Text,
 )  # fmt: skip
+from coalition_exit.specs.strict import Strict
 from coalition_exit.specs.vocabulary import Vocabulary
 from coalition_exit.specs.yaml_file import YamlFile, read_yaml
 
@@ -230,7 +230,7 @@ def _load_figure(file: YamlFile, folder: Path) -> Figure:
     model: ModelSpec | None = None
     filters: tuple[tuple[Expression, ...], ...] = ()
     if isinstance(plot, History):
-        entry = ModelEntry(key=parsed.figure, coding=plot.coding)
+        entry = ModelEntry(key=parsed.figure, coding=plot.coding or {})
         names = vocabulary_of(file, ("plot",), entry, ModelDefaults(), data)
         filters, variables = _read_history(file, plot, names)
         choices = dict(plot.coding or {})
@@ -329,7 +329,7 @@ def _load_crosstab(file: YamlFile, folder: Path) -> Crosstab:
     except ValidationError as error:
         raise spec_error(file, error, CrosstabFile) from None
     data = read_data_key(file, parsed.data, folder)
-    names = vocabulary_of(file, (), ModelEntry(key=parsed.crosstab, coding=parsed.coding), ModelDefaults(), data)
+    names = vocabulary_of(file, (), ModelEntry(key=parsed.crosstab, coding=parsed.coding or {}), ModelDefaults(), data)
     sample = _filters(file, ("sample",), parsed.sample or [], names)
     conditions = tuple(_side(file, key, getattr(parsed, key), names) for key in ("rows", "columns"))
     tested = [name for e in (*sample, *conditions) if e is not None for name in e.names]

@@ -62,7 +62,18 @@ def json_schema() -> dict[str, Any]:
         "description": "A specification: a table of models, a figure, or a cross-tabulation.",
         "type": "object",
     }
-    return {**head, **kinds, "$defs": dict(sorted(definitions.items()))}
+    return {**head, **kinds, "$defs": {name: _with_content(part) for name, part in sorted(definitions.items())}}
+
+
+def _with_content(definition: dict[str, Any]) -> dict[str, Any]:
+    """Refuse keys without content, as the loader does; an option of a decision may have none."""
+    properties = dict(definition.get("properties", {}))
+    for name, field in properties.items():
+        kinds = [kind for kind in field.get("anyOf", []) if kind != {"type": "null"}]
+        rest = {key: value for key, value in field.items() if key != "anyOf"}
+        if kinds:
+            properties[name] = {**rest, "anyOf": kinds} if len(kinds) > 1 else {**kinds[0], **rest}
+    return {**definition, "properties": properties} if properties else definition
 
 
 def _together(models: dict[str, Any]) -> dict[str, Any]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
+
+from coalition_exit.specs.strict import Strict
 
 _KEY = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 
@@ -31,16 +33,12 @@ ATTRIBUTES: tuple[Attribute, ...] = (
 )  # fmt: skip
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
 def _once(names: list[str], what: str) -> None:
     if len(set(names)) < len(names):
         raise PydanticCustomError("twice", "{what} that differ", {"what": what})
 
 
-class Simulation(_Strict):
+class Simulation(Strict):
     """A simulation with known truth: what compensation does to the estimates."""
 
     covariates: Literal["panel", "simulated"] = Field("panel", description="Whose fronts and trends")
@@ -76,7 +74,7 @@ class Simulation(_Strict):
         return self
 
 
-class BadTimes(_Strict):
+class BadTimes(Strict):
     """When times are bad: the trend above a value, or above a quantile of its days."""
 
     above: float | None = Field(None, description="Value of the trend; 0 if neither is given")
@@ -89,14 +87,14 @@ class BadTimes(_Strict):
         return self
 
 
-class Pattern(_Strict):
+class Pattern(Strict):
     """A guess at which exits were bought off."""
 
     key: Key = Field(description="Short name")
     where: Filter = Field(description="Comparison of the panel's columns, e.g. foverlap == 1")
 
 
-class Compensation(_Strict):
+class Compensation(Strict):
     """Side payments that keep exits from happening."""
 
     model: Key | None = Field(
@@ -126,7 +124,7 @@ class Compensation(_Strict):
         return self
 
 
-class Flips(_Strict):
+class Flips(Strict):
     """Probability that a yes/no fact was the other way, by the row's confidence."""
 
     high: Probability = 0.0
@@ -134,7 +132,7 @@ class Flips(_Strict):
     low: Probability = 0.25
 
 
-class DateSpread(_Strict):
+class DateSpread(Strict):
     """Standard deviation of an exit's date in days, by the row's confidence."""
 
     high: Days = 0.0
@@ -142,7 +140,7 @@ class DateSpread(_Strict):
     low: Days = 30.0
 
 
-class ShareSpread(_Strict):
+class ShareSpread(Strict):
     """Standard deviation of the logarithm of a share of troops, by the row's confidence."""
 
     high: Spread = 0.0
@@ -150,7 +148,7 @@ class ShareSpread(_Strict):
     low: Spread = 0.5
 
 
-class Absence(_Strict):
+class Absence(Strict):
     """Probability that the troops of a row were not on that front but on the state's others."""
 
     high: Probability = 0.0
@@ -158,7 +156,7 @@ class Absence(_Strict):
     low: Probability = 0.05
 
 
-class LossSpread(_Strict):
+class LossSpread(Strict):
     """Standard deviation of the logarithm of a number of losses, by the row's confidence."""
 
     high: Spread = 0.05
@@ -166,7 +164,7 @@ class LossSpread(_Strict):
     low: Spread = 0.5
 
 
-class Uncertainty(_Strict):
+class Uncertainty(Strict):
     """What the record's confidence is taken to mean, and how often it is drawn."""
 
     draws: int = Field(50, ge=2, le=100_000, description="Drawn records")
@@ -192,7 +190,7 @@ class Uncertainty(_Strict):
         return self
 
 
-class Influence(_Strict):
+class Influence(Strict):
     """Which coalitions, wars and single exits carry the finding."""
 
     model: Key | None = Field(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from coalition_exit.specs.robustness_blocks import Compensation, Influence, Uncertainty
+from coalition_exit.specs.strict import Strict
 
 KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -46,15 +47,6 @@ Parameter = bool | int | float | str
 RuleChoice = str | dict[str, Parameter]
 Expected = Literal["negative", "positive", "either"]
 Statistic = Literal["n_obs", "n_subject", "n_event", "n_cluster", "loglik"]
-
-
-class Strict(BaseModel):
-    """Keys that a file may use: no others, no conversions, no changes afterwards."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-_Strict = Strict
 
 
 class Errors(Strict):

@@ -32,7 +32,7 @@ class Coding:
     def __init__(self, multiverse: Multiverse, choices: Mapping[str, Any], shared: dict[str, Rule]) -> None:
         self.choices = dict(choices)
         self._shared = shared
-        entry = ModelEntry(key="spec", coding=self.choices or None)
+        entry = ModelEntry(key="spec", coding=self.choices)
         data = multiverse.spec.data
         self._vocabulary = vocabulary_of(multiverse.file, ("choices",), entry, ModelDefaults(), data)
         self._coded = isinstance(data, str)
