@@ -190,9 +190,9 @@ def test_numbers_are_those_of_the_models(found, result) -> None:
 def test_other_scales_are_told(found) -> None:
     table = found[0].set_index(["model", "term"])
     other = set(table.index[table["reason"] == OTHER_SCALE])
-    assert other == {("ratio", "ctrend60"), ("logit", "ctrend60"), ("logit", "foverlap")}
+    assert other == {("ratio", "ctrend60"), ("logit", "ctrend60"), ("logit", "foverlap"), ("own", "ctrend60")}
     assert table.loc[list(other), "difference"].isna().all()
-    assert table.loc[("own", "ctrend60"), "verdict"] == "not_in_model"
+    assert table.loc[("own", "ctrend60"), "variable"] == "otrend60"
     assert table.loc[("own", "foverlap"), "difference"] == table.loc[("own", "foverlap"), "difference"]
 
 
@@ -226,7 +226,7 @@ def test_exits_gained_and_lost_by_spell_and_day(found, record: Record) -> None:
 
 def test_how_often_each_verdict_was_reached(found) -> None:
     said = summarize(found[0], {"ctrend60": "War Worsening"})
-    assert ("War Worsening", "1 of 9", "not in this model") in said
+    assert ("War Worsening", "1 of 9", "not estimable") in said
     assert ("War Worsening", "1 of 9", "unchanged") in said
     assert {term for term, _, _ in said} == {"War Worsening", "foverlap"}
     for label in ("War Worsening", "foverlap"):
@@ -246,7 +246,69 @@ def test_the_table(found, result) -> None:
     assert "Exits lost under Entrapment: France, Crimean War, 1856-03-01" in text
     assert "another scale" in text
     # Only the words that are used are explained.
-    assert "moved away from 0 by more than one" not in text or any("stronger" in row[-1] for row in grid.rows)
+    assert "stronger:" not in text or any("stronger" in row[-1] for row in grid.rows)
+
+
+def test_each_rule_stands_alone() -> None:
+    for text in RULES.values():
+        assert "the same," not in text
+        assert "by more than one" not in text or "by more than one standard error of the reference" in text
+
+
+def test_every_model_with_few_events_is_named_the_reference_first(found, result) -> None:
+    table, exits = found
+    model = next(one for one in result.results if one.model.key == "article")
+    assert set(table["reference_events_per_variable"]) == {model.counts["n_event"] / len(model.model.covariates)}
+    few = table.assign(events_per_variable=2.375, reference_events_per_variable=4.0)
+    few.loc[few["model"] == "same", "events_per_variable"] = 10.0
+    few.loc[few["model"] == "nothing", "events_per_variable"] = np.nan
+    grid = verdict_grid(result.spec, few, exits, "made up")
+    assert grid is not None
+    (note,) = [note for note in grid.notes if note.startswith("Fewer than 10 events per variable")]
+    heads = [m.head for m in result.spec.models if m.key not in ("article", "same", "nothing")]
+    assert note.partition("unstable: ")[2] == ", ".join(["Article (4.0)", *(f"{head} (2.4)" for head in heads)]) + "."
+
+
+REPLACED = b"""
+table: mine
+title: Mine
+defaults: {failure: withdraw, covariates: [foverlap, ctrend60]}
+models:
+  - {key: article, label: Article}
+  - {key: month, label: Month, replace: {ctrend60: ctrend30}}
+  - {key: both, label: Both, replace: {ctrend60: ctrend30}, add: [ctrend60]}
+  - {key: swapped, label: Swapped, replace: {foverlap: ctrend60, ctrend60: foverlap}}
+  - {key: without, label: Without, replace: {ctrend60: ctrend30}, drop: [ctrend30]}
+objection: {who: Me, claim: C., changes: D., reference: article, focus: {ctrend60: positive}}
+"""
+
+
+def test_the_verdict_follows_a_replacement(record: Record) -> None:
+    result = run_spec(load_spec(REPLACED), "record", record)
+    table, exits = verdicts(result)
+    own, estimates = table.set_index("model"), result.estimates.set_index(["model", "term"])
+    variables = {"month": "ctrend30", "both": "ctrend60", "swapped": "ctrend60", "without": ""}
+    assert own["variable"].to_dict() == variables
+    assert own.loc["month", "estimate"] == estimates.loc[("month", "ctrend30"), "estimate"]
+    assert own.loc["month", "verdict"] == "holds"
+    assert own.loc["month", "reason"] == OTHER_SCALE
+    assert np.isnan(own.loc["month", "difference"])
+    assert own.loc["both", "estimate"] == estimates.loc[("both", "ctrend60"), "estimate"]
+    assert own.loc["swapped", "verdict"] == "unchanged"
+    assert own.loc["without", "verdict"] == "not_in_model"
+    grid = verdict_grid(result.spec, table, exits, "made up")
+    assert grid is not None
+    assert [row[0] for row in grid.rows][1:3] == ["   Month, War Worsening (30 days)", "   Both"]
+    assert "its scale may differ" in " ".join(grid.notes)
+
+
+def test_a_reference_may_replace_too(record: Record) -> None:
+    text = REPLACED.replace(b"reference: article", b"reference: month").replace(
+        b"{ctrend60: positive}", b"{ctrend30: positive}"
+    )
+    own = verdicts(run_spec(load_spec(text), "record", record))[0].set_index("model")
+    assert own.loc["article", "variable"] == "ctrend60"
+    assert own.loc["article", "verdict"] == "holds"
 
 
 def test_no_objection_no_verdict(record: Record) -> None:

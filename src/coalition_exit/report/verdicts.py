@@ -16,13 +16,16 @@ _NULL = "not distinguishable from zero: the 95% interval includes 0, which does 
 _NOW = "now distinguishable from zero: the reference's interval included 0, this one does not"
 RULES: Mapping[str, str] = {
     "unchanged": "unchanged: the same estimate and error",
-    "holds": "holds: same sign, the 95% interval still excludes 0, the estimate moves by no more than one standard "
-    "error of the reference",
-    "stronger": "stronger: the same, moved away from 0 by more than one",
-    "weaker": "weaker, but the interval still excludes 0: the same, moved towards 0 by more than one",
+    "holds": "holds: same sign, the 95% interval still excludes 0, and the estimate, where sizes are compared, moves "
+    "by no more than one standard error of the reference",
+    "stronger": "stronger: same sign, the 95% interval still excludes 0, and the estimate moves away from 0 by more "
+    "than one standard error of the reference",
+    "weaker": "weaker, but the interval still excludes 0: same sign, and the estimate moves towards 0 by more than one "
+    "standard error of the reference",
     "weaker_null": "weaker: interval now includes 0: same sign, and so near 0 that the reference's own interval, laid "
     "around it, would include 0 too",
-    "less_precise": "less precise: interval now includes 0: same sign, and only the wider interval includes 0",
+    "less_precise": "less precise: interval now includes 0: same sign; the interval includes 0 because it is "
+    "wider than the reference's own, which laid around this estimate would exclude 0",
     "lost": "interval now includes 0: same sign, on another scale",
     "sign_changes": "sign changes: of a finding whose interval excluded 0",
     "reversed": "sign changes: of a finding whose interval excluded 0",
@@ -60,14 +63,14 @@ def verdict_grid(spec: Spec, verdicts: pd.DataFrame, exits: pd.DataFrame, source
         mine = own[own["term"] == term]
         for reference, judged in mine.groupby("reference", sort=False):
             rows.append(_reference(spec, term, str(reference), judged.iloc[0]))
-            rows += [_row(r) for r in judged.to_dict("records")]
+            rows += [_row(spec, r) for r in judged.to_dict("records")]
     heads = ("", "Coefficient", "95% interval", "p", "Moved by", "Exits", "Subjects", "Verdict")
     title = f"Verdict. {spec.title}"
     return Grid(verdict_key(spec.table), title, heads, tuple(rows), tuple(_notes(spec, own, exits, source_note)))
 
 
 def _reference(spec: Spec, term: str, key: str, row: pd.Series) -> tuple[str, ...]:
-    label = next((model.head for model in spec.models if model.key == key), key)
+    label = _head(spec, key)
     estimate, error = row["reference_estimate"], row["reference_std_error"]
     low, high, p = (row[f"reference_{name}"] for name in ("conf_low", "conf_high", "p_value"))
     expected = {"either": "either sign"}.get(row["expected"], f"{row['expected']} expected")
@@ -75,16 +78,26 @@ def _reference(spec: Spec, term: str, key: str, row: pd.Series) -> tuple[str, ..
     return (f"{spec.label_of(term)} ({expected}): {label}", *_numbers(estimate, error, low, high, p), "", "", "", said)
 
 
-def _row(row: Mapping[str, object]) -> tuple[str, ...]:
+def _head(spec: Spec, key: str) -> str:
+    return next((model.head for model in spec.models if model.key == key), key)
+
+
+def _row(spec: Spec, row: Mapping[str, object]) -> tuple[str, ...]:
     numbers = _numbers(*(row[name] for name in ("estimate", "std_error", "conf_low", "conf_high", "p_value")))
     moved = row["difference_in_errors"]
     said = str(row["said"])
     if row["verdict"] in ("not_estimable", "no_reference") and row["reason"]:
         said = f"{said}: {str(row['reason']).rstrip('.')}"
+    instead = f", {spec.label_of(str(row['variable']))}" if _is_another(row) else ""
     return (
-        f"   {row['label']}", *numbers, "" if pd.isna(moved) else f"{moved:+.2f}",
+        f"   {row['label']}{instead}", *numbers, "" if pd.isna(moved) else f"{moved:+.2f}",
         _changed(row["exits_gained"], row["exits_lost"]), _changed(row["subjects_gained"], row["subjects_lost"]), said,
     )  # fmt: skip
+
+
+def _is_another(row: Mapping[str, object]) -> bool:
+    """Whether a model has another variable in the place of the reference's."""
+    return row["variable"] not in ("", row["term"])
 
 
 def _numbers(estimate: object, error: object, low: object, high: object, p: object) -> tuple[str, str, str]:
@@ -116,13 +129,23 @@ def _notes(spec: Spec, own: pd.DataFrame, exits: pd.DataFrame, source_note: str)
         "are fitted to much the same data. Exits and subjects gained and lost against the reference."
     )
     notes += [f"Verdicts: {'; '.join(dict.fromkeys(words))}."] if words else []
-    few = own[own["events_per_variable"] < _FEW].drop_duplicates("label")
-    if len(few):
-        listed = ", ".join(f"{r.label} ({r.events_per_variable:.1f})" for r in few.itertuples(index=False))
-        notes.append(f"Fewer than {_FEW} events per variable, so that estimates may be unstable: {listed}.")
+    few = ", ".join(f"{label} ({events:.1f})" for label, events in _events(spec, own).items() if events < _FEW)
+    if few:
+        notes.append(f"Fewer than {_FEW} events per variable, so that estimates may be unstable: {few}.")
+    if any(_is_another(row) for row in own.to_dict("records")):
+        notes.append(
+            "A variable after a model's name stands there in the place of the reference's; its scale may differ."
+        )
     if (own["reason"].str.contains("another scale")).any():
         notes.append("Where nothing stands under 'Moved by', the coefficient is on another scale.")
     return [*notes, f"Data: {source_note}."]
+
+
+def _events(spec: Spec, own: pd.DataFrame) -> dict[str, float]:
+    """Return the events per variable of each model that is judged, the references first."""
+    events = {_head(spec, r.reference): r.reference_events_per_variable for r in own.itertuples(index=False)
+              if pd.notna(r.reference_events_per_variable)}  # fmt: skip
+    return events | {r.label: r.events_per_variable for r in own.itertuples(index=False)}
 
 
 def _named(spec: Spec, exits: pd.DataFrame) -> list[str]:

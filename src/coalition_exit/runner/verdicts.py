@@ -2,8 +2,9 @@
 
 The rules are stated in `WORDS` and `RULES` and applied as they stand there. A finding is "distinguishable from zero"
 when its 95% interval excludes zero. Sizes are compared in standard errors of the reference, and only between
-coefficients on one scale: the same estimator, and the variable itself coded by the same rule. Both models are fitted
-to much the same data, so that neither the size nor the overlap of the intervals is a test of the difference.
+coefficients on one scale: the same estimator, and the variable itself coded by the same rule. Where a model puts
+another covariate in the place of a term (``replace``), the verdict is on that one, whose scale may differ. Both models
+are fitted to much the same data, so that neither the size nor the overlap of the intervals is a test of the difference.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from coalition_exit.runner.sources import RecordSource, Source
 from coalition_exit.specs.models import ModelSpec
 
 VERDICT_COLUMNS = (
-    "table", "who", "reference", "kind", "model", "label", "term", "expected",
+    "table", "who", "reference", "kind", "model", "label", "term", "variable", "expected",
     "reference_estimate", "reference_std_error", "reference_conf_low", "reference_conf_high", "reference_p_value",
     "estimate", "std_error", "conf_low", "conf_high", "p_value", "difference", "difference_in_errors",
     "same_sign", "sign_as_expected", "reference_excludes_zero", "excludes_zero", "intervals_overlap",
     "exits_gained", "exits_lost", "subjects_gained", "subjects_lost", "n_event", "events_per_variable",
+    "reference_events_per_variable",
     "verdict", "said", "reason",
 )  # fmt: skip
 EXIT_COLUMNS = ("table", "model", "what", "state", "war", "date", "subject", "time")
@@ -176,9 +178,17 @@ def finding_of(result: ModelResult, term: str) -> Finding | None:
     return Finding(*(float(own[name].iloc[0]) for name in names))
 
 
+def variable_of(reference: ModelSpec, one: ModelSpec, term: str) -> str:
+    """Return the covariate of a model that stands in the place of a term of the reference."""
+    if term in one.covariates:
+        return term
+    place = next((old for old, new in reference.replaced.items() if new == term), term)
+    return one.replaced.get(place, place)
+
+
 def comparable_in(one: ModelSpec, two: ModelSpec, term: str) -> bool:
-    """Say whether a coefficient is on one scale in two models: same estimator, variable coded alike."""
-    if one.estimator_name != two.estimator_name:
+    """Say whether a coefficient is on one scale in two models: same estimator, same variable, coded alike."""
+    if one.estimator_name != two.estimator_name or variable_of(one, two, term) != term:
         return False
     rules = [model.coding.get(term) for model in (one, two)]
     identities = [None if rule is None else rule.identity for rule in rules]
@@ -225,19 +235,25 @@ def as_verdicts(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Return rows of verdicts as a frame with the promised columns; counts are whole numbers."""
     frame = pd.DataFrame(list(rows), columns=list(VERDICT_COLUMNS))
     text = {"same_sign": "", "sign_as_expected": "", "intervals_overlap": "", "reason": ""}
-    return frame.fillna(text).astype(dict.fromkeys(_WHOLE, "Int64"))
+    return frame.fillna({**text, "variable": frame["term"]}).astype(dict.fromkeys(_WHOLE, "Int64"))
 
 
 def _row(reference: ModelResult, one: ModelResult, term: str, expected: str) -> dict[str, Any]:
     comparable = comparable_in(reference.model, one.model, term)
-    row = verdict_row(finding_of(reference, term), finding_of(one, term), expected, comparable)
-    events = one.counts["n_event"] if one.status == OK else None
-    row["n_event"] = events
-    row["events_per_variable"] = np.nan if events is None else events / len(one.model.covariates)
+    variable = variable_of(reference.model, one.model, term)
+    row = verdict_row(finding_of(reference, term), finding_of(one, variable), expected, comparable)
+    row["n_event"] = one.counts["n_event"] if one.status == OK else None
+    row["events_per_variable"] = _events_per_variable(one)
+    row["reference_events_per_variable"] = _events_per_variable(reference)
     row["reason"] = one.reason if one.status != OK else "" if comparable else OTHER_SCALE
-    if term not in one.model.covariates:
-        row |= {"verdict": "not_in_model", "said": WORDS["not_in_model"], "reason": ""}
-    return row
+    if variable not in one.model.covariates:
+        return row | {"verdict": "not_in_model", "said": WORDS["not_in_model"], "reason": "", "variable": ""}
+    return row | {"variable": variable}
+
+
+def _events_per_variable(one: ModelResult) -> float:
+    events = one.counts["n_event"] if one.status == OK else None
+    return np.nan if events is None else float(events / len(one.model.covariates))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -45,6 +45,8 @@ class ModelSpec:
         Where it stands in its file.
     cause
         Kind of exit that is modelled; None where the failure knows one kind only.
+    replaced
+        Covariate of the defaults -> the one in its place.
     """
 
     key: str
@@ -64,6 +66,7 @@ class ModelSpec:
     errors: Errors
     place: str
     cause: int | None = None
+    replaced: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def head(self) -> str:
@@ -177,6 +180,7 @@ class ModelReader:
             errors=errors,
             place=self._place(),
             cause=self._cause(estimator, failure),
+            replaced=MappingProxyType(dict(self.entry.replace or {})),
         )
 
     def _chosen(self, name: str) -> Any:
