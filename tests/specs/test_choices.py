@@ -46,7 +46,9 @@ BROKEN = [
     ('exit == "voluntary"', 'exitt == "voluntary"', r"forbid_if\[1\]: .*Did you mean 'exit'"),
     ('exit == "voluntary"', 'exit == "volunt"', r"forbid_if\[1\]: .*Did you mean 'voluntary'"),
     ("window > 60", 'window == "60"', "numbers compared with numbers"),
-    ("window > 60", "open(1)", "expected a comparison"),
+    ("window > 60", "open(1)", r"forbid_if\[1\]: expected a comparison of a decision with an option, e.g. exit == "),
+    ("  forbid_if:", '  allow_if: ["exit ="]\n  forbid_if:', r"allow_if\[1\]: expected a comparison of a decision with an "
+     'option, e.g. exit == "voluntary"'),
     ('exit == "voluntary" and trend == "own" and window > 60', 'exit == "article" and window == 30',
      "exclusions that allow the reference spec"),
     ('exit == "voluntary" and trend == "own" and window > 60', "window > 0", "exclusions that leave a spec"),

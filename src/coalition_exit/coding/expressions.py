@@ -33,7 +33,7 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 }
 _MOST_LETTERS = 1_000
 _MOST_NODES = 200
-_EXPECTED = "a comparison of a column with a value, e.g. contribpc > 0.1 or warnum not in [106, 139]"
+COMPARISON = "a comparison of a column with a value, e.g. contribpc > 0.1 or warnum not in [106, 139]"
 _DATE = re.compile(r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])\Z")
 _DATE_TEXT = 'a date "YYYY-MM-DD"'
 _SAME_KIND = "numbers compared with numbers and text with quoted text"
@@ -76,6 +76,8 @@ class Expression:
         lists of them, joined by ``and``, ``or``, ``not`` and parentheses.
     place
         Where the text stands, for messages.
+    expected
+        What may stand there, with an example, for messages.
 
     Raises
     ------
@@ -83,8 +85,8 @@ class Expression:
         When the text is anything else.
     """
 
-    def __init__(self, text: str, place: str = "expression") -> None:
-        self.text, self.place = str(text).strip(), place
+    def __init__(self, text: str, place: str = "expression", expected: str = COMPARISON) -> None:
+        self.text, self.place, self.expected = str(text).strip(), place, expected
         if len(self.text) > _MOST_LETTERS:
             raise SpecError(place, f"an expression of at most {_MOST_LETTERS} letters", f"{len(self.text)} letters")
         self._tree = self._parse()
@@ -152,11 +154,11 @@ class Expression:
                 warnings.simplefilter("ignore")
                 return ast.parse(self.text, mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError):
-            raise SpecError(self.place, _EXPECTED, shown(self.text), _hint(self.text)) from None
+            raise SpecError(self.place, self.expected, shown(self.text), _hint(self.text)) from None
 
-    def _fail(self, node: ast.AST, expected: str = _EXPECTED) -> SpecError:
+    def _fail(self, node: ast.AST, expected: str = "") -> SpecError:
         part = ast.get_source_segment(self.text, node) or self.text
-        return SpecError(self.place, expected, shown(part), _hint(self.text))
+        return SpecError(self.place, expected or self.expected, shown(part), _hint(self.text))
 
     def _check(self, node: ast.expr) -> None:
         """Accept boolean operators over comparisons, and nothing else."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from coalition_exit.coding.columns import kinds_of
-from coalition_exit.coding.expressions import NUMBER, Expression, Kind
+from coalition_exit.coding.expressions import COMPARISON, NUMBER, Expression, Kind
 from coalition_exit.errors import SpecError, nearest, one_of, shown
 from coalition_exit.panel.build import KEYS
 from coalition_exit.record.codebook import load_codebook
@@ -13,6 +13,8 @@ from coalition_exit.specs.models import ModelSpec
 from coalition_exit.specs.robustness_blocks import Compensation, Influence, Uncertainty
 from coalition_exit.specs.schema import Objection, SpecFile
 from coalition_exit.specs.yaml_file import Path_, YamlFile
+
+_OF_EXITS = 'a comparison of a column of exits.csv with a value, e.g. partners_wish == "yes"'
 
 
 def check_blocks(file: YamlFile, parsed: SpecFile, models: Sequence[ModelSpec], own_data: bool) -> None:
@@ -113,12 +115,12 @@ def _influence(file: YamlFile, block: Influence, model: ModelSpec, own_data: boo
         raise SpecError(file.place(path), "data: record, whose exits are named", "a data file of one's own")
     columns = {column.name for column in load_codebook().tables["exits"].columns}
     kinds = {name: kind for name, kind in kinds_of("exits", "where").items() if name in columns}
-    _expression(file, path, block.candidates, kinds)
+    _expression(file, path, block.candidates, kinds, _OF_EXITS)
 
 
-def _expression(file: YamlFile, path: Path_, text: str, kinds: Mapping[str, Kind]) -> None:
+def _expression(file: YamlFile, path: Path_, text: str, kinds: Mapping[str, Kind], expected: str = COMPARISON) -> None:
     place = file.place(path)
-    expression = Expression(text, place)
+    expression = Expression(text, place, expected)
     for name in expression.names:
         _among(file, path, name, kinds)
     expression.check_columns(kinds)

@@ -78,11 +78,12 @@ class DecisionReader:
     def exclusions(self, decisions: Sequence[Decision]) -> tuple[tuple[Expression, ...], tuple[Expression, ...]]:
         """Return the checked ``allow_if`` and ``forbid_if``."""
         kinds = {d.name: NUMBER if d.numeric else Kind("text", OptionNames(d.options)) for d in decisions}
+        expected = f"a comparison of a decision with an option, e.g. {_example(decisions[0])}"
         found = []
         for key in ("allow_if", "forbid_if"):
             own = []
             for n, text in enumerate(getattr(self.choices, key) or []):
-                expression = Expression(text, self._place(key, n))
+                expression = Expression(text, self._place(key, n), expected)
                 expression.check_columns(kinds)
                 own.append(expression)
             found.append(tuple(own))
@@ -253,6 +254,12 @@ class DecisionReader:
             raise SpecError(place, one_of(names, 30), shown(wanted), nearest(text, names[:1000]))
         position = next(n for n, name in enumerate(names) if name == text)
         return Decision(decision.name, decision.label, decision.kind, decision.options, position)
+
+
+def _example(decision: Decision) -> str:
+    """Return a comparison of a decision with its last option."""
+    option = decision.options[len(decision.options) - 1]
+    return f"{decision.name} < {option.name}" if decision.numeric else f'{decision.name} == "{option.name}"'
 
 
 def touched(patch: Patch) -> list[tuple[str, str]]:
