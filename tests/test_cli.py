@@ -106,6 +106,9 @@ def test_version(capsys: Capture) -> None:
             "got no such file. Did you mean good.yaml?",
         ),
         (["run", "article/tabel1"], "Did you mean 'article/table1'?"),
+        (["validate", "table1"], "Did you mean 'article/table1'?"),
+        (["validate", "symposum"], "Did you mean 'symposium'?"),
+        (["validate", "morey_bth"], "Did you mean 'symposium/morey_both'?"),
         (
             ["run", "nowhere.yaml"],
             "nowhere.yaml: expected a readable specification file, got no such file or directory",
@@ -151,6 +154,12 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], message: st
 def test_no_command_shows_the_help_and_is_bad_input(capsys: Capture) -> None:
     assert call() == EXIT_BAD_INPUT
     assert "Usage: coalition-exit" in capsys.readouterr().err
+
+
+def test_a_name_that_ships_is_nearer_than_a_file_of_another_name(here: Path, capsys: Capture) -> None:
+    (here / "b1.yaml").write_text("", encoding="utf-8")
+    assert call("validate", "table1") == EXIT_BAD_INPUT
+    assert "Did you mean 'article/table1'?" in capsys.readouterr().err
 
 
 def test_a_file_misspelt_gets_the_nearest_one_beside_it(here: Path, capsys: Capture) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import difflib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from coalition_exit.commands.robustness import Robustness, as_parts, robustness_steps, run_blocks, seeds_of
-from coalition_exit.errors import EXIT_DONE, EXIT_MODEL_FAILED, SpecError, nearest, one_of, shown
+from coalition_exit.errors import EXIT_DONE, EXIT_MODEL_FAILED, SpecError, one_of, shown
 from coalition_exit.provenance import versions
 from coalition_exit.report.grid import Grid
 from coalition_exit.report.layout import TableLayout
@@ -139,10 +140,20 @@ def _find_specs(path: str) -> list[Path]:
     if is_folder:
         raise SpecError(path, "a folder with YAML files", "none in it")
     beside = f"{path}.yaml"
-    own = [name.name for name in Path().glob("*.y*ml")]
-    near = nearest(beside, own) or nearest(path, named)
+    near = _nearest_spec(path, [*folders, *sorted(named)])
     hint = f"Did you mean {beside}?" if os.path.isfile(beside) else near  # noqa: PTH113
     raise SpecError(path, f"a YAML file, a folder of them, or {one_of(sorted(named))}", "no such file", hint)
+
+
+def _nearest_spec(path: str, shipped: Sequence[str]) -> str:
+    """Return "Did you mean 'x'?" for the nearest file here or name that ships, which its last part may stand for."""
+    said = {name.name: name.name for name in Path().glob("*.y*ml")}
+    said |= {name.removesuffix(ending): name for name in list(said) for ending in _ENDINGS if name.endswith(ending)}
+    for name in shipped:
+        said.setdefault(name, name)
+        said.setdefault(name.rpartition("/")[2], name)
+    found = difflib.get_close_matches(path.rstrip("/"), said, n=1, cutoff=0.55)
+    return f"Did you mean {said[found[0]]!r}?" if found else ""
 
 
 def run_specs(
