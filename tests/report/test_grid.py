@@ -13,8 +13,10 @@ import pandas as pd
 import pytest
 
 from coalition_exit.errors import DataError
+from coalition_exit.report.exhibits import diagnostics_grid
 from coalition_exit.report.grid import Grid, grid_of, render, to_text
 from coalition_exit.report.page import Entry, report_page
+from coalition_exit.specs.loading import load_spec
 from report.pages import Page, compiled
 
 NASTY = "<script>alert(\"1\")</script> & 100% | a_b *c* $x$ [y] {z} #1 ~ ^ \\ `q` 'r'"
@@ -119,6 +121,21 @@ def test_html_is_whole_and_escaped(name: str) -> None:
     assert {"src", "href"}.isdisjoint({key for _, attributes in page.tags for key in attributes})
 
 
+def test_html_and_latex_keep_the_indent_of_rows_below_a_head() -> None:
+    grid = Grid("g", "", ("", "p"), (("Head", "1"), ("   below", "2"), ("      further below", "3")))
+    rows = [
+        attributes
+        for tag, attributes in Page(render(grid, "html")).tags
+        if tag == "th" and "row" in attributes.values()
+    ]
+    indents = [
+        str(row.get("style") or "padding-left: 0em").removeprefix("padding-left: ").removesuffix("em") for row in rows
+    ]
+    assert [float(indent) for indent in indents] == pytest.approx([0, 1.2, 2.4])
+    latex = render(grid, "tex")
+    assert re.findall(r"^(?:\\hspace\*\{(.*?)em\})?\w.* & (\d)", latex, re.M) == [("", "1"), ("1.2", "2"), ("2.4", "3")]
+
+
 def test_html_of_several_grids_has_a_title_and_a_lead() -> None:
     text = render([GRID, WIDE], "html", "The whole & all", "First line.\nSecond <b>.")
     assert "<h1>The whole &amp; all</h1>" in text
@@ -199,3 +216,12 @@ def test_text_lines_up() -> None:
 def test_another_suffix() -> None:
     with pytest.raises(DataError, match="suffix of a table: expected one of md, tex, html, csv, txt, got 'doc'"):
         render(GRID, "doc")
+
+
+@pytest.mark.parametrize("title", ["Does the finding survive my objection?", "Table 1. Exit", ""])
+def test_the_title_of_diagnostics(title: str) -> None:
+    spec = load_spec(b"table: t\ntitle: T\ndefaults: {failure: withdraw, covariates: [foverlap]}\nmodels: [{key: a}]\n")
+    row = {"table": "t", "model": "a", "quantity": "events_per_variable", "term": "", "value": 32.0, "text": ""}
+    grid = diagnostics_grid(replace(spec, title=title), pd.DataFrame([row]), "n")
+    assert grid is not None
+    assert grid.title == (f"Diagnostics: {title}" if title else "Diagnostics")

@@ -63,7 +63,7 @@ def diagnostics_grid(spec: Spec, diagnostics: pd.DataFrame, source_note: str) ->
         for term in terms:
             add(f"   {spec.label_of(term)} without it", "without_influential", term)
             add("      change in standard errors", "influential_change", term)
-    title = f"Diagnostics of {spec.title[:1].lower()}{spec.title[1:]}" if spec.title else "Diagnostics"
+    title = f"Diagnostics: {spec.title}" if spec.title else "Diagnostics"
     heads = ("", *(model.head for model in models))
     return Grid(diagnostics_key(spec.table), title, heads, tuple(rows), tuple(_notes(spec, own, source_note)))
 

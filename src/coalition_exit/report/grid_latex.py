@@ -77,7 +77,11 @@ def _notes(notes: Sequence[str]) -> str:
 
 
 def _cell(text: str, right: bool) -> str:
+    # Letters of blank that LaTeX would leave out set a row below its head.
+    blank = len(text) - len(text.lstrip(" "))
     escaped = escape_latex(" ".join(text.split()))
+    if blank and escaped:
+        return rf"\hspace*{{{blank * 0.4:.1f}em}}{escaped}"
     return escaped.replace("-", "$-$") if right and escaped.startswith(("-", "(-", "{[}-")) else escaped
 
 
