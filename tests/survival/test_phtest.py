@@ -1,5 +1,7 @@
 """Proportional hazards tests: cox.zph of R survival 3, the published approximation, definitions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -287,3 +289,13 @@ def test_log_of_a_time_that_is_not_positive():
 def test_models_without_a_test(model, formula, message):
     with pytest.raises(DataError, match=message):
         proportional_hazards_test(model.fit(formula, data_of("veteran")).state)
+
+
+def test_a_sandwich_without_a_variance_is_named_and_no_argument():
+    fit = CoxPH().fit("Surv(time, status) ~ age + karno", data_of("veteran"), cluster="cell")
+    singular = fit.covariance.copy()
+    singular[1] = singular[:, 1] = 0
+    broken = replace(fit, covariance=singular)
+    with pytest.raises(DataError, match=r"the fit's covariance: .* got none of karno.*method='score'"):
+        broken.proportional_hazards_test()
+    assert len(broken.proportional_hazards_test(method="score")) == 3

@@ -31,7 +31,10 @@ RESULTS = {
     "jumps": (lambda fit: scenarios(fit).jumps, "Jumps of the cumulative hazard at 64 event times"),
     "survival": (lambda fit: survival(scenarios(fit)), "survival: 95% intervals, log"),
     "mean": (lambda fit: restricted_mean(scenarios(fit), 100), "restricted_mean: 95% intervals"),
-    "margins": (lambda fit: fit.margins({"age": [0, 10]}), "Predictive margins of the relative hazard"),
+    "margins": (
+        lambda fit: fit.margins({"age": [0, 10]}),
+        "Predictive margins of the relative hazard, other covariates as observed;",
+    ),
     "concordance": (lambda fit: fit.concordance(), "Concordance 0.6088, std. error"),
     "few": (lambda fit: fit.few_clusters(), "103 clusters, fay_graubard covariance, t with df fay_graubard (Fay"),
     "jackknife": (lambda fit: fit.jackknife(), "Jackknife over 103 clusters, exact"),
@@ -181,3 +184,10 @@ def test_text_is_fine_where_names_are_meant(fit) -> None:
 def test_r_formulas_are_answered_with_what_to_write(term: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         CoxPH().fit(f"Surv(start, stop, event) ~ year + {term}", data_of("heart"))
+
+
+@pytest.mark.parametrize(("id", "expected"), [(None, True), ("id", False)])
+def test_rows_without_id_are_called_subjects_with_a_frailty_too(id: str | None, expected: bool) -> None:
+    rows = data_of("heart").assign(half=lambda d: d["id"] % 9)
+    fit = SharedFrailty().fit("Surv(start, stop, event) ~ age", rows, cluster="half", id=id)
+    assert ("each row counts as a subject (no id)" in repr(fit)) == expected

@@ -109,6 +109,18 @@ class CoxFit(Fit):
         found = self._one_way(options.get("clusters"))
         return options if found is None else {**options, "clusters": found}
 
+    def _sandwich(self) -> Floats | None:
+        """Return the covariance of a fit with clusters; refuse one that leaves a coefficient without a variance."""
+        if not self.n_cluster:
+            return None
+        variance = np.diag(self.covariance)
+        lacking = [name for name, at in zip(self.terms, variance, strict=True) if not (np.isfinite(at) and at > 0)]
+        if lacking:
+            expected = "a cluster-robust variance of every coefficient, which grambsch_therneau takes from the fit"
+            hint = "Too few clusters? method='score' goes by the model's own variance"
+            raise DataError("the fit's covariance", expected, f"none of {', '.join(lacking)}", hint)
+        return self.covariance
+
     # Each method below hands the arrays to a module of its own; those modules know nothing of fits.
 
     def residuals(self, kind: str = "martingale", *, collapse: Any = None, weighted: bool | None = None) -> Any:
@@ -123,7 +135,7 @@ class CoxFit(Fit):
         """Both tests of proportional hazards, per term and global; see `phtest`."""
         from coalition_exit.survival.checks import phtest
 
-        covariance = self.covariance if self.n_cluster else None
+        covariance = self._sandwich() if method != "score" else None
         return phtest.proportional_hazards_test(self.state, transform, method, covariance=covariance, groups=groups)
 
     def tests(self, hypothesis: Any = None, value: Any = 0.0) -> pd.DataFrame:

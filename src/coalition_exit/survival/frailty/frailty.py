@@ -94,6 +94,8 @@ class FrailtyFit(Fit):
         Labels of the G clusters.
     covariance_gray : ndarray, shape (p, p)
         Gray's covariance (R's ``var2``).
+    rows_are_subjects : bool
+        Whether start-stop rows came without ``id``, so that each counts as a subject.
     """
 
     theta: float
@@ -109,6 +111,7 @@ class FrailtyFit(Fit):
     log_frailty_variance: Floats = field(repr=False)
     covariance_gray: Floats = field(repr=False)
     profile: FrailtyProfile = field(repr=False)
+    rows_are_subjects: bool = False
     estimator: str = "cox_frailty"
 
     @property
@@ -176,7 +179,8 @@ class FrailtyFit(Fit):
     @property
     def notes(self) -> tuple[str, ...]:
         found = f"marginal log-likelihood {self.loglik:.4f} (no frailty {self.loglik_cox:.4f})"
-        return (found, *super().notes[1:], "standard errors take the frailty's variance as known")
+        rows = ("each row counts as a subject (no id)",) if self.rows_are_subjects else ()
+        return (found, *super().notes[1:], *rows, "standard errors take the frailty's variance as known")
 
 
 @dataclass(frozen=True)
@@ -300,6 +304,7 @@ class SharedFrailty:
             n_cluster=len(labels),
             n_dropped=n_dropped,
             n_iter=found.n_iter,
+            rows_are_subjects=design.id is None and design.surv.is_counting,
             formula=formula,
             theta=theta,
             distribution=self.distribution,

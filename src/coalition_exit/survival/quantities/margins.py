@@ -76,7 +76,8 @@ class Margins(Shown):
     def heading(self) -> str:
         what = "relative hazard" if self.prediction == "hr" else "linear predictor"
         kind = f"{100 * self.level:g}% intervals, {self.scale}"
-        return f"Predictive margins of the {what}, other covariates {self.others}; delta method, {kind}"
+        others = {"asobserved": "as observed", "atmeans": "at means"}[self.others]
+        return f"Predictive margins of the {what}, other covariates {others}; delta method, {kind}"
 
     @property
     def shown(self) -> pd.DataFrame:
