@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -181,3 +182,20 @@ def test_faults_in_the_choices_cost_no_run(change: tuple[str, str], message: str
         assert "small.yaml, line" in err
         assert err.count("\n") == 1
     assert not (here / "out").exists()
+
+
+@pytest.mark.usefixtures("loaded_once", "no_figures")
+@pytest.mark.parametrize("resume", [(), ("--resume",)])
+def test_ctrl_c_says_how_to_go_on(
+    here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, resume: tuple[str, ...]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "write", interrupt)
+        assert call("run", "small.yaml", "--out", "my out", *resume) == 130
+    said = capsys.readouterr().err.splitlines()[-1]
+    command = "coalition-exit run small.yaml --out 'my out' --resume"
+    assert said == f"Stopped. What is done is kept. To go on: {command}"
+    assert call(*shlex.split(command)[1:]) == EXIT_DONE

@@ -18,6 +18,7 @@ PACKAGE = Path(coalition_exit.__file__).parent
 # From left to right: a layer may import itself and what stands before it.
 LAYERS = (
     "errors",
+    "processes",
     "provenance",
     "record",
     "coding",

@@ -139,6 +139,11 @@ def run(
     return code
 
 
+def _given() -> list[str]:
+    """Return the arguments of the command line."""
+    return list(click.get_current_context().find_root().obj or sys.argv[1:])
+
+
 def _explore(spec: Any, data: str, out: Path, options: Options) -> int:
     """Run a multiverse with a bar that shows rate and time left."""
     from rich.console import Console
@@ -156,11 +161,15 @@ def _explore(spec: Any, data: str, out: Path, options: Options) -> int:
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         fits = bar.add_task(f"Specs of {spec.table}", total=None, rate="")
         nulls = bar.add_task("Refits under the null", total=None, rate="", visible=options.null > 0)
-        found = explore(
-            spec, data, out, options,
-            lambda p: bar.update(fits, completed=p.done, total=p.total, rate=f"{p.rate:,.0f} a second"),
-            lambda p: bar.update(nulls, completed=p.done, total=p.total, rate=f"{p.rate:,.0f} a second"),
-        )  # fmt: skip
+        try:
+            found = explore(
+                spec, data, out, options,
+                lambda p: bar.update(fits, completed=p.done, total=p.total, rate=f"{p.rate:,.0f} a second"),
+                lambda p: bar.update(nulls, completed=p.done, total=p.total, rate=f"{p.rate:,.0f} a second"),
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            again = [*_given(), *([] if options.resume else ["--resume"])]
+            raise click.Abort(f"What is done is kept. To go on: {shlex.join(['coalition-exit', *again])}") from None
     _say(f"\n{found.text}\n")
     if found.run.failed:
         _say(
@@ -193,8 +202,7 @@ def _run(
     check_folder(out)
     console = Console(stderr=True)
     columns = (TextColumn("Fitting models"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    arguments = click.get_current_context().find_root().obj or sys.argv[1:]
-    command = shlex.join(["coalition-exit", *arguments])
+    command = shlex.join(["coalition-exit", *_given()])
     found = None
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=count_steps(specs))
@@ -423,8 +431,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = _refuse(f"{error.format_message()}{asked}")
     except click.ClickException as error:
         code = _refuse(error.format_message())
-    except click.Abort:
-        _say("Stopped.", sys.stderr)
+    except click.Abort as stop:
+        _say(f"Stopped. {stop}".rstrip(), sys.stderr)
         code = _STOPPED
     sys.exit(int(code or EXIT_DONE))
 

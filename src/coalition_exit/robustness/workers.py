@@ -38,12 +38,10 @@ def run_all(
             results.append(work(context, item))
             _tell(progress, len(results), len(items))
         return results
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
+    from coalition_exit.processes import worker_pool
 
-    # "spawn" is what Windows and macOS do; elsewhere it keeps threads of the parent out of the children.
     workers = min(jobs, len(items))
-    with ProcessPoolExecutor(workers, get_context("spawn"), _prepare, (make, arguments)) as pool:
+    with worker_pool(workers, _prepare, (make, arguments)) as pool:
         chunk = max(1, min(8, len(items) // (4 * workers)))
         for result in pool.map(_call, [(work, item) for item in items], chunksize=chunk):
             results.append(result)

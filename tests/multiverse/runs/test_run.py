@@ -121,6 +121,43 @@ def children_of(pid: int) -> list[int]:
     return [int(word) for word in found.stdout.split()]
 
 
+def workers_of(pid: int) -> list[int]:
+    return [own for own in children_of(pid) if b"spawn_main" in Path(f"/proc/{own}/cmdline").read_bytes()]
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from coalition_exit.processes import worker_pool
+
+def work(folder):
+    (folder / "begun").touch()
+    time.sleep(30)
+    (folder / "ended").touch()
+
+if __name__ == "__main__":
+    with worker_pool(2) as pool:
+        pool.submit(work, Path(sys.argv[1])).result()
+"""
+
+
+def test_an_interrupt_of_the_parent_alone_ends_workers_at_once(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW, encoding="utf-8")
+    with subprocess.Popen([sys.executable, "slow.py", "."], cwd=tmp_path, stderr=subprocess.PIPE) as process:
+        while not (tmp_path / "begun").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        workers = workers_of(process.pid)
+        begin = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        process.wait(20)
+        assert time.monotonic() - begin < 5
+        assert process.stderr is not None
+        assert process.stderr.read().endswith(b"KeyboardInterrupt\n")
+    assert workers
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+
+
 @pytest.mark.slow
 def test_a_run_that_was_killed_goes_on(finished: Path, tmp_path: Path) -> None:
     process = start(tmp_path, 2)
@@ -147,11 +184,25 @@ def test_a_run_that_was_killed_goes_on(finished: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_workers_that_keep_dying_are_said_with_both_causes(tmp_path: Path) -> None:
+    script = tmp_path / "bare.py"
+    script.write_text(
+        "from coalition_exit.multiverse.runs.run import run_multiverse\n"
+        f"run_multiverse({str(write(tmp_path))!r}, 'out', 'record', jobs=2)\n",
+        encoding="utf-8",
+    )
+    found = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    last = found.stderr.strip().splitlines()[-1]
+    assert "expected workers that finish, got 3 that died. Too little memory" in last
+    assert "__main__" in last
+
+
 def test_a_worker_that_is_killed_costs_nothing_but_its_chunk(finished: Path, tmp_path: Path) -> None:
     process = start(tmp_path, 2)
     assert process.stdout is not None
     process.stdout.readline()
-    workers = [pid for pid in children_of(process.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    workers = workers_of(process.pid)
     os.kill(workers[0], signal.SIGKILL)
     process.stdout.read()
     assert process.wait(120) == 0

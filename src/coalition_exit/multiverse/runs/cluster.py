@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from importlib import import_module
 from typing import Any
 
@@ -14,7 +14,7 @@ _RETRIES = 3
 _PATIENCE = "30s"
 
 
-def run_on_cluster(job: Job, store: Store, address: str) -> Iterator[tuple[int, bytes]]:
+def run_on_cluster(job: Job, store: Store, address: str) -> Generator[tuple[int, bytes], None, None]:
     """Yield finished units of work from the workers of a cluster.
 
     A unit whose worker dies goes to another; only as many units are under way as keep the workers busy.

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
 
 from coalition_exit.errors import DataError
 from coalition_exit.multiverse.fits.earlier import Known
 from coalition_exit.multiverse.fits.engine import Engine
 from coalition_exit.multiverse.runs.store import Store
-from coalition_exit.multiverse.runs.work import Job, follow_parent, run_unit, to_bytes
+from coalition_exit.multiverse.runs.work import Job, run_unit, to_bytes
+from coalition_exit.processes import worker_pool
 
 # A worker that dies takes the pool with it; that often in a row without a finished unit, the cause is the work.
 _MOST_CRASHES = 3
+_CAUSES = "Too little memory for that many, or a script without \"if __name__ == '__main__':\" around the call"
 _THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -73,9 +74,10 @@ def work_through(
     else:
         finished = _run_local(job, store, jobs)
     meter = _Meter(store, tell)
-    for number, content in finished:
-        store.write(number, content)
-        meter.add(number)
+    with closing(finished):
+        for number, content in finished:
+            store.write(number, content)
+            meter.add(number)
     return meter.units
 
 
@@ -99,15 +101,15 @@ class _Meter:
             self.tell(Progress(self.done, self.plan.total, rate, (self.plan.total - self.done) / rate))
 
 
-def _run_local(job: Job, store: Store, jobs: int) -> Iterator[tuple[int, bytes]]:
+def _run_local(job: Job, store: Store, jobs: int) -> Generator[tuple[int, bytes], None, None]:
     """Yield finished units from worker processes; a worker that dies costs its unit only, which is done again."""
     todo = store.missing()
     again: list[int] = []
     crashes = 0
     while True:
         running: dict[Future[bytes], int] = {}
-        with _one_thread(), ProcessPoolExecutor(jobs, get_context("spawn"), follow_parent) as pool:
-            try:
+        try:
+            with _one_thread(), worker_pool(jobs) as pool:
                 while True:
                     while len(running) < 2 * jobs:
                         number = again.pop() if again else next(todo, None)
@@ -121,15 +123,12 @@ def _run_local(job: Job, store: Store, jobs: int) -> Iterator[tuple[int, bytes]]
                         content = future.result()
                         crashes = 0
                         yield running.pop(future), content
-            except BrokenProcessPool:
-                crashes += 1
-                again += running.values()
-                if crashes >= _MOST_CRASHES:
-                    numbers = f"specs {store.plan.bounds(min(again))[0]} and after"
-                    raise DataError(numbers, "workers that finish", f"{crashes} that died", "Memory?") from None
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        except BrokenProcessPool:
+            crashes += 1
+            again += running.values()
+            if crashes >= _MOST_CRASHES:
+                numbers = f"specs {store.plan.bounds(min(again))[0]} and after"
+                raise DataError(numbers, "workers that finish", f"{crashes} that died", _CAUSES) from None
 
 
 @contextmanager
