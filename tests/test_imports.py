@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 import coalition_exit
-from coalition_exit import survival
+from coalition_exit import robustness, survival
 
 PACKAGE = Path(coalition_exit.__file__).parent
 # From left to right: a layer may import itself and what stands before it.
@@ -128,10 +128,16 @@ def test_the_cox_model_loads_no_more_than_it_needs() -> None:
     assert printed.strip() == "True []"
 
 
-@pytest.mark.parametrize("package", [coalition_exit, survival], ids=["coalition_exit", "survival"])
+@pytest.mark.parametrize("package", [coalition_exit, survival, robustness], ids=lambda p: p.__name__)
 def test_every_public_name_can_be_had(package: ModuleType) -> None:
     for name in package.__all__:
         assert getattr(package, name) is not None
     assert set(package.__all__) <= set(dir(package))
     with pytest.raises(AttributeError):
         _ = package.no_such_name
+
+
+@pytest.mark.parametrize("package", [coalition_exit, survival, robustness], ids=lambda p: p.__name__)
+def test_no_public_name_is_a_module_too(package: ModuleType) -> None:
+    folder = Path(str(package.__file__)).parent
+    assert not set(package.__all__) & {path.stem for path in folder.iterdir()}

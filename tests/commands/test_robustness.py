@@ -17,7 +17,7 @@ from coalition_exit.cli import cli
 from coalition_exit.commands import Outcome, count_steps, run_specs
 from coalition_exit.commands.robustness import robustness_steps
 from coalition_exit.errors import EXIT_DONE, EXIT_MODEL_FAILED
-from coalition_exit.robustness.bought_off import bad_times, bought_off
+from coalition_exit.robustness.buyout import bad_times, bought_off
 from coalition_exit.robustness.evalue import e_values
 from coalition_exit.robustness.left_out import leave_out
 from coalition_exit.robustness.problem import Problem

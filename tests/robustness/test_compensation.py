@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from coalition_exit.errors import DataError
-from coalition_exit.robustness.bought_off import bad_times, bought_off, direct_fit
+from coalition_exit.robustness.buyout import bad_times, bought_off, direct_fit
 from coalition_exit.robustness.overturning import default_patterns, overturning_shares
 from coalition_exit.robustness.problem import Problem
 from coalition_exit.robustness.simulation import (

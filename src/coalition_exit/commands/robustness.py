@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from coalition_exit.errors import CoalitionExitError, FitError
-from coalition_exit.robustness.bought_off import bad_times, bought_off
+from coalition_exit.robustness.buyout import bad_times, bought_off
 from coalition_exit.robustness.evalue import e_values
 from coalition_exit.robustness.left_out import leave_out
 from coalition_exit.robustness.overturning import default_patterns, overturning_shares

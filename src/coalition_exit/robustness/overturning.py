@@ -2,7 +2,7 @@
 
 For a pattern (who was bought off, and when) the share of latent exits bought off is raised from 0 until the finding
 falls, in one of two readings: the interval includes zero, or the estimate changes sign. Each share is a direct
-fit (see `bought_off`), so that nothing here is random.
+fit (see `coalition_exit.robustness.buyout`), so that nothing here is random.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from coalition_exit.errors import DataError, FitError
-from coalition_exit.robustness.bought_off import direct_fit
+from coalition_exit.robustness.buyout import direct_fit
 from coalition_exit.robustness.problem import Problem
 from coalition_exit.survival.cox.cox_fit import CoxFit
 
