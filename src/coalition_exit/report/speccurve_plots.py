@@ -55,7 +55,7 @@ def draw_curve(
     columns, dashboard, marks
         From `speccurve.curve_columns`.
     band
-        Curves under the null (`joint_inference.JointTest.band` of the term), or None.
+        Curves under the null (`coalition_exit.multiverse.reading.joint.JointTest.band` of the term), or None.
     title, note, axis
         Texts; ``axis`` says what the estimates are.
     """

@@ -80,7 +80,7 @@ def _expected(sets: _Sets, risk: Floats, hazard: Floats) -> Floats:
 
 
 def _newton(sets: _Sets, size: Floats) -> tuple[Floats, _State, _State] | None:
-    """Ascend as `kernels.newton` does; None if anything is odd."""
+    """Ascend as `kernel_cox.newton` does; None if anything is odd."""
     beta = np.zeros(len(size))
     at = null = _evaluate(sets, beta)
     total = float(sets.deaths.sum())

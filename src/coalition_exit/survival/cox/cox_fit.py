@@ -105,9 +105,8 @@ class CoxFit(Fit):
             raise DataError(place, f"one of the fit's ways of clustering, {one_of(self.ways)}", repr(clusters))
         return clusters
 
-    def _clusters(self, options: dict[str, Any]) -> dict[str, Any]:
-        found = self._one_way(options.get("clusters"))
-        return options if found is None else {**options, "clusters": found}
+    def _own(self, vcov: Any) -> Any:
+        return self.vcov if vcov is None else vcov
 
     def _sandwich(self) -> Floats | None:
         """Return the covariance of a fit with clusters; refuse one that leaves a coefficient without a variance."""
@@ -124,7 +123,10 @@ class CoxFit(Fit):
     # Each method below hands the arrays to a module of its own; those modules know nothing of fits.
 
     def residuals(self, kind: str = "martingale", *, collapse: Any = None, weighted: bool | None = None) -> Any:
-        """Residuals by R's type names; see `residuals.residuals`."""
+        """Residuals by R's type names, a Series or DataFrame by row or event.
+
+        See `coalition_exit.survival.checks.residuals.residuals`.
+        """
         from coalition_exit.survival.checks import residuals
 
         return residuals.residuals(self.state, kind, collapse=collapse, weighted=weighted)
@@ -132,106 +134,185 @@ class CoxFit(Fit):
     def proportional_hazards_test(
         self, transform: Any = "km", method: str = "both", *, groups: Any = None
     ) -> pd.DataFrame:
-        """Both tests of proportional hazards, per term and global; see `phtest`."""
+        """Both tests of proportional hazards, a row a term and "GLOBAL".
+
+        See `coalition_exit.survival.checks.phtest.proportional_hazards_test`.
+        """
         from coalition_exit.survival.checks import phtest
 
         covariance = self._sandwich() if method != "score" else None
         return phtest.proportional_hazards_test(self.state, transform, method, covariance=covariance, groups=groups)
 
     def tests(self, hypothesis: Any = None, value: Any = 0.0) -> pd.DataFrame:
-        """Likelihood-ratio, Wald and score tests of terms or of a linear hypothesis; see `hypothesis`."""
+        """Likelihood-ratio, Wald and score tests of terms or of a linear hypothesis, a row each.
+
+        See `coalition_exit.survival.cox.hypothesis.all_tests`.
+        """
         from coalition_exit.survival.cox import hypothesis as module
 
         vcov = self.covariance if self.n_cluster else None
         return module.all_tests(self.state, vcov, hypothesis, value, robust_score=self.clusters is None)
 
     def profile_intervals(self, level: float = 0.95, terms: Any = None) -> pd.DataFrame:
-        """Profile-likelihood intervals, the ones to report after Firth's penalty; see `profile`."""
+        """Profile-likelihood intervals, the ones to report after Firth's penalty; a row a term.
+
+        See `coalition_exit.survival.cox.profile.profile_intervals`.
+        """
         from coalition_exit.survival.cox import profile
 
         return profile.profile_intervals(self.state, level, terms)
 
     def leave_one_out(self, groups: Any = "cluster") -> pd.DataFrame:
-        """Refit without each cluster (or group), beside the one-step value; see `influence`."""
+        """Refit without each cluster (or group), beside the one-step value; a row a group and term.
+
+        See `coalition_exit.survival.checks.influence.leave_one_out`.
+        """
         from coalition_exit.survival.checks import influence
 
         return influence.leave_one_out(self.state, self._one_way(groups, "groups"))
 
     def leave_two_out(self, groups: Any = "cluster") -> pd.DataFrame:
-        """Refit without each pair of clusters (or groups); see `influence`."""
+        """Refit without each pair of clusters (or groups); a row a pair and term.
+
+        See `coalition_exit.survival.checks.influence.leave_two_out`.
+        """
         from coalition_exit.survival.checks import influence
 
         return influence.leave_two_out(self.state, self._one_way(groups, "groups"))
 
     def concordance(self, cluster: Any = "fit") -> Any:
-        """Harrell's C with its standard error; see `concordance`."""
+        """Harrell's C with its standard error, a `coalition_exit.survival.checks.concordance.Concordance`."""
         from coalition_exit.survival.checks import concordance
 
         return concordance.concordance(self.state, self._one_way(cluster, "cluster") if cluster is not None else None)
 
-    def functional_form(self, covariate: str, **options: Any) -> pd.DataFrame:
-        """Martingale residuals against a covariate with a lowess line, as numbers; see `functional_form`."""
-        from coalition_exit.survival.checks import functional_form
+    def functional_form(
+        self, covariate: Any, *, model: str = "reduced", collapse: Any = None, fraction: float = 2 / 3,
+        iterations: int = 0, delta: float | None = None,
+    ) -> pd.DataFrame:  # fmt: skip
+        """Martingale residuals against a covariate with a lowess line: columns covariate, residual, smooth.
 
-        return functional_form.functional_form(self.state, covariate, **options)
+        See `coalition_exit.survival.checks.functional_form.functional_form`.
+        """
+        from coalition_exit.survival.checks import functional_form as module
+
+        return module.functional_form(
+            self.state, covariate, model=model, collapse=collapse, fraction=fraction, iterations=iterations, delta=delta
+        )
 
     def plot_functional_form(self, covariate: str, ax: Any = None, **options: Any) -> Any:
-        """Draw `functional_form` with matplotlib and return the axes."""
+        """Draw `CoxFit.functional_form`, whose options it takes, with matplotlib and return the axes."""
         from coalition_exit.survival import plots
 
         return plots.functional_form(self.functional_form(covariate, **options), covariate, ax)
 
-    def schoenfeld_smooth(self, term: str, transform: Any = "km", **options: Any) -> Any:
-        """Coefficient over time from scaled Schoenfeld residuals; see `schoenfeld_smooth`. It has ``plot()``."""
-        from coalition_exit.survival.checks import schoenfeld_smooth
+    def schoenfeld_smooth(
+        self, term: str, transform: Any = "km", *, df: int = 4, points: int = 40, level: float = 0.95
+    ) -> Any:
+        """Coefficient over time from scaled Schoenfeld residuals; a `SchoenfeldSmooth`, which has ``plot()``.
 
-        return schoenfeld_smooth.schoenfeld_smooth(self.state, term, transform, **options)
+        See `coalition_exit.survival.checks.schoenfeld_smooth.schoenfeld_smooth`.
+        """
+        from coalition_exit.survival.checks import schoenfeld_smooth as module
 
-    def plot_hazard_ratio_over_time(self, term: str, by_time: Any, times: Any, ax: Any = None, **options: Any) -> Any:
-        """Draw `hazard_ratio_over_time` with matplotlib and return the axes."""
+        return module.schoenfeld_smooth(self.state, term, transform, df=df, points=points, level=level)
+
+    def plot_hazard_ratio_over_time(
+        self, term: str, by_time: Any, times: Any, ax: Any = None, *, change: float = 1.0, level: float = 0.95
+    ) -> Any:
+        """Draw `CoxFit.hazard_ratio_over_time` with matplotlib and return the axes."""
         from coalition_exit.survival import plots
 
-        table = self.hazard_ratio_over_time(term, by_time, times, **options)
-        return plots.hazard_ratio_over_time(table, ax, change=options.get("change", 1.0))
+        table = self.hazard_ratio_over_time(term, by_time, times, change=change, level=level)
+        return plots.hazard_ratio_over_time(table, ax, change=change)
 
-    def baseline(self, at: Any = "zero", **options: Any) -> Any:
-        """Baseline hazard by event time; see `baseline.baseline_hazard`."""
+    def baseline(
+        self, at: Any = "zero", *, offset: float | None = None, vcov: Any = None, ties: str | None = None,
+        strata_labels: Any = None,
+    ) -> Any:  # fmt: skip
+        """Baseline hazard by event time, a `BaselineHazard`; ``vcov`` is the fit's own by default.
+
+        See `coalition_exit.survival.quantities.baseline.baseline_hazard`.
+        """
         from coalition_exit.survival.quantities import baseline
 
-        return baseline.baseline_hazard(self.state, at, **({"vcov": self.vcov} | options))
+        own = {"vcov": self._own(vcov), "ties": ties, "strata_labels": strata_labels}
+        return baseline.baseline_hazard(self.state, at, offset=offset, **own)
 
-    def scenarios(self, newdata: pd.DataFrame, **options: Any) -> Any:
-        """Covariate values to predict survival for; see `scenarios.fixed_scenarios` and `predict.survival`."""
+    def scenarios(
+        self, newdata: pd.DataFrame, *, strata: Any = None, offset: Any = 0.0, begin: float | None = None,
+        vcov: Any = None, ties: str | None = None, strata_labels: Any = None,
+    ) -> Any:  # fmt: skip
+        """Covariate values to predict for, a `Scenarios`; ``vcov`` is the fit's own by default.
+
+        See `coalition_exit.survival.quantities.scenarios.fixed_scenarios`; what comes back is for
+        `coalition_exit.survival.quantities.predict.survival` and its neighbours.
+        """
         from coalition_exit.survival.quantities import scenarios
 
-        return scenarios.fixed_scenarios(self.state, newdata, **({"vcov": self.vcov} | options))
+        own = {"vcov": self._own(vcov), "ties": ties, "strata_labels": strata_labels}
+        return scenarios.fixed_scenarios(self.state, newdata, strata=strata, offset=offset, begin=begin, **own)
 
-    def path(self, path: pd.DataFrame, **options: Any) -> Any:
-        """Covariate values over time to predict survival for; see `scenarios.path_scenarios`."""
+    def path(
+        self, path: pd.DataFrame, *, start: str = "start", stop: str = "stop", id: str | None = None,
+        strata: str | None = None, offset: str | None = None, vcov: Any = None, ties: str | None = None,
+        strata_labels: Any = None,
+    ) -> Any:  # fmt: skip
+        """Covariate values over time to predict for: `Scenarios`, as `CoxFit.scenarios` returns.
+
+        See `coalition_exit.survival.quantities.scenarios.path_scenarios`; ``vcov`` is the fit's own by default.
+        """
         from coalition_exit.survival.quantities import scenarios
 
-        return scenarios.path_scenarios(self.state, path, **({"vcov": self.vcov} | options))
+        own = {"vcov": self._own(vcov), "ties": ties, "strata_labels": strata_labels}
+        return scenarios.path_scenarios(
+            self.state, path, start=start, stop=stop, id=id, strata=strata, offset=offset, **own
+        )
 
-    def predict(self, kind: str = "lp", **options: Any) -> Any:
-        """Predictions by row, as R's ``predict.coxph``; see `rowwise.predict_rows`."""
+    def predict(
+        self, kind: str = "lp", *, reference: str = "zero", newdata: pd.DataFrame | None = None, surv: Any = None,
+        strata: Any = None, offset: Any = None, vcov: Any = None, level: float = 0.95,
+    ) -> pd.DataFrame:  # fmt: skip
+        """Predictions by row with errors and intervals, as R's ``predict.coxph``.
+
+        See `coalition_exit.survival.quantities.rowwise.predict_rows`; ``vcov`` is the fit's own by default.
+        """
         from coalition_exit.survival.quantities import rowwise
 
-        return rowwise.predict_rows(self.state, kind, **({"vcov": self.vcov} | options))
+        new = {"newdata": newdata, "surv": surv, "strata": strata, "offset": offset}
+        own = {"vcov": self._own(vcov), "level": level}
+        return rowwise.predict_rows(self.state, kind, reference=reference, **new, **own)
 
-    def margins(self, at: Any = None, **options: Any) -> Any:
-        """Relative hazard at given values, as Stata's ``margins`` after ``stcox``; see `margins`."""
+    def margins(
+        self, at: Any = None, *, others: str = "asobserved", prediction: str = "hr", vcov: Any = None,
+        scale: str = "plain", level: float = 0.95,
+    ) -> Any:  # fmt: skip
+        """Relative hazard at given values, as Stata's ``margins`` after ``stcox``; a `Margins`.
+
+        See `coalition_exit.survival.quantities.margins.margins`; ``vcov`` is the fit's own by default.
+        """
         from coalition_exit.survival.quantities import margins
 
-        return margins.margins(self.state, at, **({"vcov": self.vcov} | options))
+        own = {"vcov": self._own(vcov), "scale": scale, "level": level}
+        return margins.margins(self.state, at, others=others, prediction=prediction, **own)
 
-    def hazard_ratio_over_time(self, term: str, by_time: Any, times: Any, **options: Any) -> Any:
-        """Hazard ratio of an effect that varies over time; see `predict.hazard_ratio_over_time`."""
+    def hazard_ratio_over_time(
+        self, term: str, by_time: Any, times: Any, *, change: float = 1.0, level: float = 0.95
+    ) -> pd.DataFrame:
+        """Hazard ratio of an effect that varies over time, a row a time.
+
+        See `coalition_exit.survival.quantities.predict.hazard_ratio_over_time`.
+        """
         from coalition_exit.survival.quantities import predict
 
-        return predict.hazard_ratio_over_time(self.terms, self.beta, self.covariance, term, by_time, times, **options)
+        own = self.terms, self.beta, self.covariance
+        return predict.hazard_ratio_over_time(*own, term, by_time, times, change=change, level=level)
 
     def refit(self, *, terms: Any = None, weights: Any = None) -> CoxFit:
-        """Fit again on the same rows and risk sets, with other weights or fewer terms; see `refit`."""
+        """Fit again on the same rows and risk sets, with other weights or fewer terms; a `CoxFit`.
+
+        See `coalition_exit.survival.cox.refit.refit`.
+        """
         from coalition_exit.survival.cox import refit
 
         # Clusters without ways were put in by with_vcov().
@@ -250,37 +331,63 @@ class CoxFit(Fit):
         )
 
     def vcov_clusters(self, clusters: Any, correction: str = "stata", psd: str = "fix") -> ClusterVcov:
-        """Cluster sandwich in one or more dimensions; see `vcov.cluster_vcov`."""
+        """Cluster sandwich in one or more dimensions, for `CoxFit.with_vcov`.
+
+        See `coalition_exit.survival.inference.vcov.cluster_vcov`.
+        """
         from coalition_exit.survival.inference import vcov
 
         return vcov.cluster_vcov(self.state, clusters, correction, psd)
 
     def vcov_robust(self, correction: str = "stata") -> ClusterVcov:
-        """Sandwich with each subject its own cluster; see `vcov.robust_vcov`."""
+        """Sandwich with each subject its own cluster. See `coalition_exit.survival.inference.vcov.robust_vcov`."""
         from coalition_exit.survival.inference import vcov
 
         return vcov.robust_vcov(self.state, correction)
 
-    def few_clusters(self, method: str = "fay_graubard", **options: Any) -> Any:
-        """Bias-reduced sandwich with its degrees of freedom, named by its paper; see `fewclusters`."""
+    def few_clusters(
+        self, method: str = "fay_graubard", *, clusters: Any = None, df: str | None = None,
+        leverage: str = "derivative", bound: float = 0.75,
+    ) -> Any:  # fmt: skip
+        """Bias-reduced sandwich with its degrees of freedom, named by its paper; a `FewClusters`.
+
+        See `coalition_exit.survival.inference.fewclusters.few_clusters`.
+        """
         from coalition_exit.survival.inference import fewclusters
 
-        return fewclusters.few_clusters(self.state, method, **self._clusters(options))
+        one = self._one_way(clusters)
+        return fewclusters.few_clusters(self.state, method, clusters=one, df=df, leverage=leverage, bound=bound)
 
-    def jackknife(self, **options: Any) -> Any:
-        """Cluster jackknife, exact or one step; see `jackknife.jackknife`."""
+    def jackknife(self, *, clusters: Any = None, kind: str = "exact", max_iter: int = 60) -> Any:
+        """Cluster jackknife, "exact" or one step; a `coalition_exit.survival.inference.jackknife.Jackknife`."""
         from coalition_exit.survival.inference import jackknife
 
-        return jackknife.jackknife(self.state, **self._clusters(options))
+        return jackknife.jackknife(self.state, clusters=self._one_way(clusters), kind=kind, max_iter=max_iter)
 
-    def bootstrap(self, n_boot: int, *, seed: int, **options: Any) -> Any:
-        """Cluster bootstrap, all replicates solved together; see `bootstrap.cluster_bootstrap`."""
+    def bootstrap(
+        self, n_boot: int, *, seed: Any, clusters: Any = None, weights: str = "multinomial", block: int | None = None,
+        max_iter: int = 60,
+    ) -> Any:  # fmt: skip
+        """Cluster bootstrap, all replicates solved together; a `Bootstrap`.
+
+        See `coalition_exit.survival.inference.bootstrap.cluster_bootstrap`.
+        """
         from coalition_exit.survival.inference import bootstrap
 
-        return bootstrap.cluster_bootstrap(self.state, n_boot, seed=seed, **self._clusters(options))
+        one = self._one_way(clusters)
+        return bootstrap.cluster_bootstrap(
+            self.state, n_boot, seed=seed, clusters=one, weights=weights, block=block, max_iter=max_iter
+        )
 
-    def score_bootstrap(self, n_boot: int = 9999, *, seed: int, **options: Any) -> Any:
-        """Score (wild) cluster bootstrap of p values; see `bootstrap.score_bootstrap`."""
+    def score_bootstrap(
+        self, n_boot: int = 9999, *, seed: Any, null: Any = 0.0, clusters: Any = None, weights: str = "rademacher",
+        recenter: str = "clusters",
+    ) -> Any:  # fmt: skip
+        """Score (wild) cluster bootstrap of p values; a `ScoreBootstrap`.
+
+        See `coalition_exit.survival.inference.bootstrap.score_bootstrap`.
+        """
         from coalition_exit.survival.inference import bootstrap
 
-        return bootstrap.score_bootstrap(self.state, n_boot, seed=seed, **self._clusters(options))
+        own = {"null": null, "weights": weights, "recenter": recenter}
+        return bootstrap.score_bootstrap(self.state, n_boot, seed=seed, clusters=self._one_way(clusters), **own)
