@@ -131,11 +131,11 @@ def test_the_pages_examples_run(here: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (here / "specs" / "curve.yaml").write_text(TEXT, "utf-8")
     run = run_multiverse("specs/curve.yaml", "results/curve", "record")
     write_design(design_of(load_multiverse("specs/curve.yaml")), run.table.parent)
-    exec(tested.replace("500, seed=1, jobs=2", "9, seed=1"), {})
+    exec(tested.replace("500, seed=1, jobs=2", "9, seed=1"), {"__name__": "__main__"})
     monkeypatch.setattr(
         speccurve_report, "save", lambda _, stem: stem.with_suffix(".svg").write_text("<svg/>", "utf-8")
     )
-    exec(summarized, {})
+    exec(summarized, {"__name__": "__main__"})
     page = (here / "results" / "curve" / "report" / "multiverse.html").read_text("utf-8")
     assert "the whole curve against 9 curves under the null" in page
 
