@@ -245,7 +245,7 @@ def test_kinds_of_exits_and_rules_of_ones_own(record, tmp_path: Path, no_figures
 
 
 def _run(*arguments: str) -> tuple[int, str]:
-    outcome = CliRunner().invoke(cli, ["run", *arguments], standalone_mode=False)
+    outcome = CliRunner(env={"COLUMNS": None}).invoke(cli, ["run", *arguments], standalone_mode=False)
     assert outcome.exception is None, outcome.exception
     return int(outcome.return_value), outcome.output
 
