@@ -55,7 +55,9 @@ def run_on_cluster(job: Job, store: Store, address: str) -> Generator[tuple[int,
 
         numbers: dict[str, int] = {}
         width = 2 * max(sum(client.nthreads().values()), 1)
-        queue = distributed.as_completed([submit(n) for _, n in zip(range(width), todo, strict=False)])
+        first = [submit(number) for _, number in zip(range(width), todo, strict=False)]
+        # Another client of this process may be the default one, and futures wait in their own client's loop only.
+        queue = distributed.as_completed(first, loop=client.loop)
         try:
             for future in queue:
                 content = future.result()
